@@ -1,0 +1,305 @@
+"""The experiment as frozen, validated values; the profiles; one training's settings.
+
+Every number of the experiment is a field here. Field names are what `--set field=value` takes.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cyclical.errors import InputError
+
+Policy = Literal["triangular", "triangular2", "exp_range"]
+Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, comparable, with no unknown fields, no coercion and no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def _without_repeats(self, name: str) -> Self:
+        listed = getattr(self, name)
+        if len(set(listed)) < len(listed):
+            raise ValueError(f"{name} names a value twice")
+        return self
+
+
+class Data(Frozen):
+    """Which images are studied; null counts mean all."""
+
+    name: Literal["fashion_mnist"] = "fashion_mnist"
+    path: Path | None = None
+    train_images: Count | None = None
+    test_images: Count | None = None
+
+
+class LrSweep(Frozen):
+    """The learning rates that are tried, with SGD without momentum."""
+
+    learning_rates: tuple[Rate, ...] = Field(
+        default=tuple(float(f"1e{power}") for power in range(1, -10, -1)), min_length=1
+    )
+    epochs: Count = 5
+    batch_size: Count = 64
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        return self._without_repeats("learning_rates")
+
+
+class LrBounds(Frozen):
+    """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep."""
+
+    rule: Literal["plateau"] = "plateau"
+    fixed: tuple[Rate, Rate] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.fixed and self.fixed[0] >= self.fixed[1]:
+            raise ValueError(
+                f"lr_min must be below lr_max, not {self.fixed[0]:g} and {self.fixed[1]:g}"
+            )
+        return self
+
+
+class Clr(Frozen):
+    """Training with a cyclical learning rate; `step_size` is the half-cycle in updates."""
+
+    policy: Policy = "exp_range"
+    gamma: float = Field(default=0.99994, gt=0, le=1)
+    step_size: Count = 2000
+    batch_size: Count = 64
+    paper: tuple[Rate, Rate] = (0.001, 0.006)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.paper[0] >= self.paper[1]:
+            raise ValueError(
+                f"lr_min must be below lr_max, not {self.paper[0]:g} and {self.paper[1]:g}"
+            )
+        return self
+
+
+class BatchSweep(Frozen):
+    """The batch sizes that are tried, with SGD at lr_min."""
+
+    batch_sizes: tuple[Count, ...] = Field(
+        default=tuple(16 << power for power in range(10)), min_length=1
+    )
+    epochs: Count = 5
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        return self._without_repeats("batch_sizes")
+
+
+class BatchBounds(Frozen):
+    """How bmin and bmax are detected, or the pair that replaces the sweep.
+
+    `threshold` is in percent of accuracy lost per doubling.
+    """
+
+    threshold: float = Field(default=3.5, ge=0)
+    fixed: tuple[Count, Count] | None = None
+
+    @model_validator(mode="after")
+    def _doublings(self) -> Self:
+        if self.fixed:
+            bmin, bmax = self.fixed
+            ratio = bmax // bmin
+            if bmax % bmin or ratio & (ratio - 1) or ratio < 1:
+                raise ValueError(f"bmax must be bmin times a power of two, not {bmin} and {bmax}")
+        return self
+
+
+class CyclicBatch(Frozen):
+    """Training with a batch size that cycles from epoch to epoch, with SGD."""
+
+    learning_rate: Rate = 0.01
+    reference: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1)
+
+
+class Arms(Frozen):
+    """What all full trainings share."""
+
+    epochs: Count = 20
+
+
+class Experiment(Frozen):
+    """The whole experiment, defaults as in the published notebook run."""
+
+    data: Data = Data()
+    model: Literal["lenet5"] = "lenet5"
+    lr_sweep: LrSweep = LrSweep()
+    lr_bounds: LrBounds = LrBounds()
+    clr: Clr = Clr()
+    batch_sweep: BatchSweep = BatchSweep()
+    batch_bounds: BatchBounds = BatchBounds()
+    cyclic_batch: CyclicBatch = CyclicBatch()
+    training: Arms = Arms()
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    workers: Count | None = None
+    artifacts: Path = Path("artifacts")
+
+    @model_validator(mode="after")
+    def _unique_seeds(self) -> Self:
+        return self._without_repeats("seeds")
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Name every field that sets a batch size, with its largest value."""
+        sizes = {
+            "lr_sweep.batch_size": self.lr_sweep.batch_size,
+            "clr.batch_size": self.clr.batch_size,
+            "cyclic_batch.reference": max(self.cyclic_batch.reference),
+        }
+        if self.batch_bounds.fixed:
+            return sizes | {"batch_bounds.fixed": self.batch_bounds.fixed[1]}
+        return sizes | {"batch_sweep.batch_sizes": max(self.batch_sweep.batch_sizes)}
+
+
+class Optimizer(Frozen):
+    """A Keras optimizer at its defaults but for what is named here."""
+
+    name: Literal["sgd", "rmsprop"]
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+
+
+class LearningRate(Frozen):
+    """A learning-rate schedule by name; `constant` keeps base_lr."""
+
+    policy: Literal["constant"] | Policy
+    base_lr: Rate
+    max_lr: Rate | None = None
+    step_size: Count | None = None
+    gamma: float | None = None
+
+
+class Training(Frozen):
+    """One training, complete: all that its result depends on besides data, code and versions.
+
+    `batch_sizes` is cycled from epoch to epoch and names the micro-batch; an update averages
+    `accumulate` micro-batches, cycled from update to update.
+    """
+
+    label: str
+    model: str
+    optimizer: Optimizer
+    learning_rate: LearningRate
+    batch_sizes: tuple[Count, ...]
+    accumulate: tuple[Count, ...] = (1,)
+    epochs: Count
+    seed: Seed
+
+
+NOTEBOOK = Experiment()
+"""The published experiment at full size.
+
+Command: `cyclical run --profile notebook`. About 225 epochs of 60,000 images.
+"""
+
+QUICK = Experiment(
+    data=Data(train_images=5_000, test_images=1_000),
+    lr_sweep=LrSweep(epochs=3),
+    clr=Clr(step_size=158),  # two epochs of 79 updates
+    batch_sweep=BatchSweep(batch_sizes=tuple(16 << power for power in range(7)), epochs=3),
+    training=Arms(epochs=7),  # one cycle of all seven sizes closes
+)
+"""The same graph scaled down to minutes on two CPU cores.
+
+Command: `cyclical run`.
+"""
+
+PROFILES: Mapping[str, Experiment] = {"quick": QUICK, "notebook": NOTEBOOK}
+
+
+def resolve(
+    profile: str, settings: Mapping[str, Any] | None = None, seeds: int | None = None
+) -> Experiment:
+    """Build the experiment: a profile, changed by `settings` (dotted field -> value).
+
+    Args:
+        profile: A name of PROFILES.
+        settings: Dotted field name -> value of the JSON type that the field takes.
+        seeds: Shorthand for seeds 0 to seeds - 1.
+
+    Raises:
+        InputError: Unknown profile or field (with the nearest known name), or a value that the
+            field does not take.
+    """
+    if profile not in PROFILES:
+        raise InputError(f"unknown profile {profile!r}: known are {', '.join(PROFILES)}")
+    if seeds is not None and seeds < 1:
+        raise InputError(f"--seeds must be at least 1, but is {seeds}")
+    values = json.loads(PROFILES[profile].model_dump_json())
+    for field, value in (settings or {}).items():
+        _put(values, field, value)
+    if seeds is not None:
+        values["seeds"] = list(range(seeds))
+    try:
+        return Experiment.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise InputError(_one_line(error)) from None
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read `field=value` pairs: the value as JSON, else as text.
+
+    >>> parse_settings(["lr_sweep.epochs=2", "data.path=/tmp/x"])
+    {'lr_sweep.epochs': 2, 'data.path': '/tmp/x'}
+    """
+    settings = {}
+    for pair in pairs:
+        field, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set takes field=value, but got {pair!r}")
+        settings[field.strip()] = _json_or_text(text)
+    return settings
+
+
+def fields(model: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+    """List the dotted names of all settable fields."""
+    names = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += fields(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _put(values: dict[str, Any], field: str, value: Any) -> None:
+    known = fields()
+    if field not in known:
+        near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
+        raise InputError(f"unknown field {field!r}: did you mean {near!r}?")
+    *parents, name = field.split(".")
+    for parent in parents:
+        values = values[parent]
+    values[name] = value
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _one_line(error: ValidationError) -> str:
+    """Name the first wrong field, its value and what is wanted."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "experiment"
+    message = first["msg"].removeprefix("Value error, ")
+    got = (
+        "" if first["type"] == "value_error" else f", not {json.dumps(first['input'], default=str)}"
+    )
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {message[0].lower()}{message[1:]}{got}{more}"

@@ -1,0 +1,162 @@
+"""What a result's code is: fingerprints that change with meaning and not with comments."""
+
+import ast
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version_tuple
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
+"""Modules that don't make results: a configuration's values are in the key anyway."""
+VERSIONED = ("keras", "matplotlib", "tensorflow")
+
+
+def of_modules(modules: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
+    """Fingerprint modules and all that they import inside the package, without importing them.
+
+    Args:
+        modules: Dotted names, such as `cyclical.training`.
+        package: The folder of the package `cyclical`.
+
+    Returns:
+        Module name -> hash of its syntax tree; comments, docstrings and layout don't count.
+    """
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found or module in NOT_MEANT:
+            continue
+        tree = _tree(module, package)
+        found[module] = _hash(tree)
+        waiting += _imports(tree, package)
+    return dict(sorted(found.items()))
+
+
+def of_task(function: Callable[..., Any]) -> dict[str, str]:
+    """Fingerprint a task: its function, what that names in its own file, the modules it uses.
+
+    Args:
+        function: A function at the top level of a file.
+
+    Returns:
+        Name -> hash: `file.name` for the function and the functions and constants of its own file
+        that it names, directly or not; `cyclical.module` for every module of the package that
+        these use, with all that those import.
+    """
+    tree = ast.parse(inspect.getsource(inspect.getmodule(function) or function))
+    defined = _definitions(tree)
+    named = _followed(function.__name__, defined)
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [
+        module
+        for node in imports
+        for bound, module in _bindings(node)
+        if any(bound in _names(defined[name]) for name in named)
+    ]
+    modules += [module for name in named for module in _imports(defined[name], PACKAGE)]
+    own = {f"{function.__module__}.{name}": _hash(defined[name]) for name in sorted(named)}
+    return own | of_modules(module for module in modules if module.startswith("cyclical."))
+
+
+def versions(code: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
+    """Name the versions that a result depends on.
+
+    Args:
+        code: Names as `of_task` and `of_modules` return them.
+        package: The folder of the package `cyclical`.
+
+    Returns:
+        Python's version without its patch level, and that of each package in VERSIONED that one of
+        the modules imports.
+    """
+    imported = {
+        name.split(".")[0]
+        for module in code
+        if module.startswith("cyclical.")
+        for name in _imported_names(_tree(module, package))
+    }
+    major, minor, _ = python_version_tuple()
+    used = sorted(imported.intersection(VERSIONED))
+    return {"python": f"{major}.{minor}"} | {name: version(name) for name in used}
+
+
+def _followed(start: str, defined: Mapping[str, ast.stmt]) -> set[str]:
+    """Name the definitions that `start` reaches within its file."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [other for other in _names(defined[name]) if other in defined]
+    return found
+
+
+def _definitions(tree: ast.Module) -> dict[str, ast.stmt]:
+    found: dict[str, ast.stmt] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _bindings(node: ast.Import | ast.ImportFrom) -> list[tuple[str, str]]:
+    """Pair the names that an import binds with the module that each stands for."""
+    if isinstance(node, ast.Import):
+        return [(alias.asname or alias.name.split(".")[0], alias.name) for alias in node.names]
+    if node.module == "cyclical":
+        return [(alias.asname or alias.name, f"cyclical.{alias.name}") for alias in node.names]
+    return [(alias.asname or alias.name, node.module or "") for alias in node.names]
+
+
+def _imports(tree: ast.AST, package: Path) -> list[str]:
+    return [name for name in _imported_names(tree) if _is_module(name, package)]
+
+
+def _imported_names(tree: ast.AST) -> list[str]:
+    return [
+        module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for _, module in _bindings(node)
+    ]
+
+
+def _tree(module: str, package: Path) -> ast.Module:
+    return ast.parse((package / f"{module.removeprefix('cyclical.')}.py").read_bytes())
+
+
+def _is_module(name: str, package: Path) -> bool:
+    own = name.startswith("cyclical.")
+    return own and (package / f"{name.removeprefix('cyclical.')}.py").is_file()
+
+
+def _hash(tree: ast.AST) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            _drop_bare_strings(node)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _drop_bare_strings(node: ast.Module | ast.ClassDef | ast.FunctionDef | Any) -> None:
+    """Drop docstrings, those of attributes included."""
+    node.body = [
+        statement
+        for statement in node.body
+        if not (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Constant)
+            and isinstance(statement.value.value, str)
+        )
+    ] or [ast.Pass()]

@@ -1,0 +1,91 @@
+"""The latest run's answers, read back from the store."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cyclical import bounds
+from cyclical.config import Experiment, Frozen
+from cyclical.errors import InputError
+from cyclical.store import Artifact, Store, write_atomically
+
+LATEST = "latest.json"
+
+
+class Point(Frozen):
+    """One artifact of a run."""
+
+    step: str
+    label: str
+    artifact: Artifact
+
+
+class RunRecord(Frozen):
+    """What a finished run was and which artifacts it is made of."""
+
+    finished: str
+    duration_seconds: float
+    configuration: Experiment
+    points: tuple[Point, ...]
+
+
+def record(store: Store, run: RunRecord) -> None:
+    """Make a run the latest one."""
+    write_atomically(store.root / LATEST, run.model_dump_json(indent=1).encode())
+
+
+def latest(store: Store) -> RunRecord:
+    """Return the latest run; raise InputError if there is none."""
+    file = store.root / LATEST
+    if not file.is_file():
+        raise InputError(f"{store.root} holds no finished run: start one with `cyclical run`")
+    return RunRecord.model_validate_json(file.read_bytes())
+
+
+def summary(store: Store, run: RunRecord) -> dict[str, Any]:
+    """Gather a run's answers as plain values.
+
+    Returns:
+        duration_seconds; lr_min, lr_max, bmin, bmax (each None where its step did not run);
+        comparison (rows of comparison.parquet with the seconds of each training); pictures (paths).
+    """
+    found: dict[str, Any] = {"lr_min": None, "lr_max": None, "bmin": None, "bmax": None}
+    for point in run.points:
+        if (point.step, point.label) == ("lr_bounds", "bounds"):
+            found["lr_min"], found["lr_max"] = bounds.lr_range(_table(store, point))
+        if (point.step, point.label) == ("batch_bounds", "bounds"):
+            found["bmin"], found["bmax"] = bounds.batch_range(_table(store, point))
+    return {
+        "finished": run.finished,
+        "duration_seconds": run.duration_seconds,
+        **found,
+        "comparison": _comparison(store, run),
+        "pictures": [str(picture) for picture in pictures(store, run)],
+    }
+
+
+def pictures(store: Store, run: RunRecord) -> list[Path]:
+    """List the pictures of a run."""
+    return [picture for point in run.points for picture in store.pictures(point.artifact)]
+
+
+def _table(store: Store, point: Point) -> pd.DataFrame:
+    return store.frame(point.artifact, "bounds.parquet")
+
+
+def _comparison(store: Store, run: RunRecord) -> list[dict[str, Any]]:
+    seconds = {
+        point.label: store.manifest(point.artifact.path).duration_seconds
+        for point in run.points
+        if point.step.endswith("_training")
+    }
+    rows: list[dict[str, Any]] = []
+    for point in run.points:
+        if (point.step, point.label) == ("comparison", "comparison"):
+            table = store.frame(point.artifact, "comparison.parquet")
+            labels = table["arm"] + "-seed=" + table["seed"].astype(str)
+            known = table.assign(seconds=labels.map(seconds)).astype(object)
+            records = known.where(known.notna(), None).to_dict("records")
+            rows = [{str(name): value for name, value in row.items()} for row in records]
+    return rows

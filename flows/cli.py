@@ -1,0 +1,158 @@
+"""The `cyclical` command: a thin shell over the flow and the store."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cyclical import arms, config, results, steps
+from cyclical.errors import InputError
+from cyclical.store import Store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Between which learning rates and batch sizes should training cycle, and is it worth it?",
+)
+console = Console()
+INTERRUPTED = 130
+PATIENCE_SECONDS = 3
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Option(help="quick or notebook.")] = "quick",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Run for the seeds 0 to N - 1.")] = None,
+    refresh: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Compute a step again.")
+    ] = None,
+    from_step: Annotated[
+        str | None, typer.Option(metavar="STEP", help="This step and what follows from it.")
+    ] = None,
+    until_step: Annotated[
+        str | None, typer.Option(metavar="STEP", help="This step and what it needs.")
+    ] = None,
+) -> None:
+    """Run the experiment; what is cached is not computed again."""
+    with _one_line_errors():
+        settings = config.parse_settings(set_ or [])
+        chosen = config.resolve(profile, settings, seeds)
+        steps.select(refresh or [], from_step, until_step)
+        store = Store(root=chosen.artifacts.absolute())
+        store.ensure_writable()
+        with _interruptible():
+            _experiment(
+                chosen,
+                profile=profile,
+                settings=settings,
+                seeds=seeds,
+                refresh=refresh or [],
+                from_step=from_step,
+                until_step=until_step,
+            )
+        _show(store)
+
+
+@app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
+    artifacts: Annotated[Path, typer.Option(help="The artifacts folder.")] = Path("artifacts"),
+) -> None:
+    """Show the latest run's bounds, comparison and pictures."""
+    with _one_line_errors():
+        store = Store(root=artifacts.absolute())
+        if as_json:
+            summary = results.summary(store, results.latest(store))
+            typer.echo(json.dumps(summary, indent=1, allow_nan=False))
+        else:
+            _show(store)
+
+
+@app.command()
+def data(
+    target: Annotated[Path, typer.Argument(help="Where it goes.")] = Path("data/fashion-mnist"),
+) -> None:
+    """Get Fashion-MNIST, from the first source that answers."""
+    from cyclical import fetching
+
+    with _one_line_errors():
+        typer.echo(f"Fashion-MNIST is in {fetching.fetch(target)}")
+
+
+def _experiment(chosen: config.Experiment, **parameters: Any) -> None:
+    """Run the flow with a server and a display; Prefect is imported only now."""
+    from flows import server
+
+    with server.running():
+        from prefect.logging.handlers import APILogHandler
+
+        from flows.display import Display
+        from flows.experiment import experiment
+        from tasks.progress import observed_by
+
+        display = Display(console, arms.workload(chosen, chosen.data.train_images or 60_000))
+        with display.live(), observed_by(display):
+            try:
+                experiment(**parameters)
+            finally:
+                APILogHandler().flush()  # while there is a server to take the rest of the log
+
+
+def _show(store: Store) -> None:
+    from flows import display
+
+    display.show(console, results.summary(store, results.latest(store)))
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn the user's mistakes into one line and exit status 2."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"cyclical: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """End within seconds, with all children, on Ctrl-C and SIGTERM: what is finished is stored."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        threading.Timer(PATIENCE_SECONDS, _end_at_once).start()
+        raise KeyboardInterrupt  # lets Prefect mark the flow run as crashed
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end_at_once()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_at_once() -> None:
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    sys.stderr.write("\ncyclical: interrupted; the next run goes on with what was finished\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

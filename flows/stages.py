@@ -1,0 +1,196 @@
+"""What each step of the experiment submits, and what it hands to the next."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from prefect import Task
+
+from cyclical import arms, bounds
+from cyclical.config import Experiment, Training
+from cyclical.errors import InputError
+from cyclical.store import Artifact
+from tasks import bounds as bounds_tasks
+from tasks import comparison, data, pictures, sweeps, training
+from tasks.running import Run
+
+T = TypeVar("T")
+Later = Callable[[], T]
+Arms = list[tuple[Training, Artifact]]
+
+
+@dataclass
+class Stage:
+    """One step of a run: its tasks run under its name."""
+
+    run: Run
+    config: Experiment
+    step: str
+
+    def here(self, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
+        """Run a task in this process."""
+        return self.run.here(self.step, task, label, **inputs)
+
+    def train(self, data: Artifact, training_: Training) -> Later[Artifact]:
+        """Start a training on the cluster; return how to wait for it."""
+        return self.run.submit(
+            self.step,
+            training.train,
+            f"{training_.label}-seed={training_.seed}",
+            data=data,
+            training=training_,
+            classes=_classes(data),
+        )
+
+
+@dataclass
+class Stages:
+    """The steps of a run, of which those that are not wanted give None."""
+
+    run: Run
+    config: Experiment
+    _open: list[Later[Any]] = field(default_factory=list)
+
+    def __call__(self, step: str, function: Callable[..., T], *inputs: Any) -> T | None:
+        """Begin a step; what it hands on may still be on its way."""
+        if step not in self.run.selection.wanted:
+            return None
+        begun = function(Stage(self.run, self.config, step), *inputs)
+        if callable(begun):
+            self._open.append(begun)
+        return begun
+
+    def finish(self) -> None:
+        """Wait for all that is still on its way."""
+        for later in self._open:
+            later()
+
+
+def load_data(stage: Stage) -> Artifact:
+    """Load the data, describe the model, draw samples."""
+    loaded = stage.here(data.load_data, "data", settings=stage.config.data)
+    _refuse_batches_above(loaded.rows["train.parquet"], stage.config)
+    stage.run.submit(
+        stage.step, data.describe_model, "model", data=loaded, model=stage.config.model
+    )
+    stage.here(pictures.draw_samples, "pictures", data=loaded)
+    return loaded
+
+
+def sweep_learning_rates(stage: Stage, loaded: Artifact) -> Later[Artifact] | None:
+    """Train once for every learning rate; fixed bounds need no sweep."""
+    if stage.config.lr_bounds.fixed:
+        return None
+    return _sweep(stage, loaded, "learning_rate", arms.lr_sweep(stage.config))
+
+
+def derive_lr_bounds(
+    stage: Stage, loaded: Artifact, sweep: Later[Artifact] | None
+) -> tuple[float, float]:
+    """Read lr_min and lr_max off the sweep and draw them into it."""
+    settings = stage.config.lr_bounds
+    if sweep is None:
+        found = stage.here(bounds_tasks.fix_lr_bounds, "bounds", fixed=settings.fixed)
+    else:
+        found = stage.here(
+            bounds_tasks.derive_lr_bounds,
+            "bounds",
+            sweep=sweep(),
+            rule=settings.rule,
+            classes=_classes(loaded),
+        )
+        stage.here(pictures.draw_lr_sweep, "pictures", sweep=sweep(), bounds=found)
+    return bounds.lr_range(stage.run.store.frame(found, "bounds.parquet"))
+
+
+def sweep_batch_sizes(
+    stage: Stage, loaded: Artifact, rates: tuple[float, float]
+) -> Later[Artifact] | None:
+    """Train once for every batch size at lr_min; fixed bounds need no sweep."""
+    if stage.config.batch_bounds.fixed:
+        return None
+    return _sweep(stage, loaded, "batch_size", arms.batch_sweep(stage.config, rates[0]))
+
+
+def detect_batch_bounds(stage: Stage, sweep: Later[Artifact] | None) -> tuple[int, int]:
+    """Detect bmin and bmax in the sweep and draw them into it."""
+    settings = stage.config.batch_bounds
+    if sweep is None:
+        found = stage.here(bounds_tasks.fix_batch_bounds, "bounds", fixed=settings.fixed)
+    else:
+        found = stage.here(
+            bounds_tasks.detect_batch_bounds, "bounds", sweep=sweep(), threshold=settings.threshold
+        )
+        stage.here(pictures.draw_batch_sweep, "pictures", sweep=sweep(), bounds=found)
+    return bounds.batch_range(stage.run.store.frame(found, "bounds.parquet"))
+
+
+def train_with_cyclical_rates(
+    stage: Stage, loaded: Artifact, rates: tuple[float, float]
+) -> Later[Arms]:
+    """Train with a learning rate that cycles from update to update."""
+    return _train_arms(stage, loaded, arms.clr(stage.config, *rates))
+
+
+def train_with_cyclic_batches(
+    stage: Stage, loaded: Artifact, sizes: tuple[int, int]
+) -> Later[Arms]:
+    """Train with a batch size that cycles from epoch to epoch."""
+    return _train_arms(stage, loaded, arms.cyclic_batch(stage.config, *sizes))
+
+
+def compare(stage: Stage, loaded: Artifact, *trained: Later[Arms]) -> Artifact:
+    """Compare all arms and draw their validation accuracy."""
+    everything = [arm for later in trained for arm in later()]
+    table = stage.here(comparison.compare, "comparison", data=loaded, arms=everything)
+    stage.here(pictures.draw_comparison, "pictures", comparison=table)
+    return table
+
+
+def _sweep(
+    stage: Stage, loaded: Artifact, value: str, trainings: Iterable[tuple[float, Training]]
+) -> Later[Artifact]:
+    points = [(swept, point.seed, stage.train(loaded, point)) for swept, point in trainings]
+
+    @cache
+    def tabulated() -> Artifact:
+        return stage.here(
+            sweeps.tabulate_sweep,
+            "sweep",
+            value=value,
+            points=[(swept, seed, artifact()) for swept, seed, artifact in points],
+            classes=_classes(loaded),
+        )
+
+    return tabulated
+
+
+def _train_arms(stage: Stage, loaded: Artifact, trainings: Iterable[Training]) -> Later[Arms]:
+    started = [(arm, stage.train(loaded, arm)) for arm in trainings]
+
+    @cache
+    def drawn() -> Arms:
+        return [(arm, _drawn(stage, arm, artifact())) for arm, artifact in started]
+
+    return drawn
+
+
+def _drawn(stage: Stage, arm: Training, artifact: Artifact) -> Artifact:
+    title = f"{arm.label}, {arm.optimizer.name}, {arms.describe(arm)}, seed {arm.seed}"
+    label = f"{arm.label}-seed={arm.seed}-pictures"
+    stage.here(pictures.draw_training, label, arm=artifact, title=title)
+    return artifact
+
+
+def _classes(loaded: Artifact) -> int:
+    return loaded.rows["class_counts.parquet"]
+
+
+def _refuse_batches_above(train_images: int, config: Experiment) -> None:
+    for name, size in config.batch_sizes.items():
+        if size > train_images:
+            raise InputError(
+                f"{name} asks for batches of {size}, but there are {train_images} training images: "
+                "take smaller batches or a larger data.train_images"
+            )

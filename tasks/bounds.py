@@ -1,0 +1,36 @@
+"""The bounds that are read off the sweeps, or fixed by the user."""
+
+import pandas as pd
+from prefect import task
+
+from cyclical import bounds
+from cyclical.store import Artifact, Slot, Store
+from tasks.caching import save
+
+
+@task
+def derive_lr_bounds(slot: Slot, sweep: Artifact, rule: str, classes: int) -> Artifact:
+    """Read lr_min and lr_max off the sweep: bounds.parquet (lr_min, lr_max, rule)."""
+    table = Store(root=slot.root).frame(sweep, "sweep.parquet")
+    found = bounds.lr_bounds(table, rule, classes)
+    return save(slot, {"bounds.parquet": pd.DataFrame([vars(found)])})
+
+
+@task
+def fix_lr_bounds(slot: Slot, fixed: tuple[float, float]) -> Artifact:
+    """Take lr_min and lr_max as given: bounds.parquet (lr_min, lr_max, rule)."""
+    found = bounds.LearningRateBounds(*fixed, rule="fixed")
+    return save(slot, {"bounds.parquet": pd.DataFrame([vars(found)])})
+
+
+@task
+def detect_batch_bounds(slot: Slot, sweep: Artifact, threshold: float) -> Artifact:
+    """Detect bmin and bmax: bounds.parquet (a row a size, with in_range)."""
+    table = Store(root=slot.root).frame(sweep, "sweep.parquet")
+    return save(slot, {"bounds.parquet": bounds.batch_bounds(table, threshold).table})
+
+
+@task
+def fix_batch_bounds(slot: Slot, fixed: tuple[int, int]) -> Artifact:
+    """Take bmin and bmax as given: bounds.parquet (a row a size, with in_range)."""
+    return save(slot, {"bounds.parquet": bounds.fixed_batch_bounds(*fixed).table})

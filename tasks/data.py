@@ -1,0 +1,34 @@
+"""The data and the model that the experiment studies."""
+
+from prefect import task
+
+from cyclical import config, datasets
+from cyclical.store import Artifact, Slot, Store
+from tasks.caching import save
+
+
+@task
+def load_data(slot: Slot, settings: config.Data) -> Artifact:
+    """Load, check and cut the data set: train.parquet, test.parquet, class_counts.parquet."""
+    dataset = datasets.load(
+        settings.name, settings.path, settings.train_images, settings.test_images
+    )
+    return save(
+        slot,
+        {
+            "train.parquet": datasets.to_table(dataset.train),
+            "test.parquet": datasets.to_table(dataset.test),
+            "class_counts.parquet": datasets.class_counts(dataset),
+        },
+    )
+
+
+@task
+def describe_model(slot: Slot, data: Artifact, model: str) -> Artifact:
+    """List the model's layers: model_summary.parquet."""
+    from cyclical import models
+
+    store = Store(root=slot.root)
+    shape = datasets.from_table(store.read(data, "test.parquet")).images.shape[1:]
+    classes = len(store.frame(data, "class_counts.parquet"))
+    return save(slot, {"model_summary.parquet": models.summary(model, shape, classes)})

@@ -1,0 +1,349 @@
+"""Data sets: finding, reading and checking IDX files; tables and back."""
+
+import gzip
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cyclical.datasets import (
+    CLASS_NAMES,
+    IDX_FILES,
+    Dataset,
+    Part,
+    class_counts,
+    find_source,
+    from_table,
+    load,
+    normalised,
+    to_idx,
+    to_table,
+)
+from cyclical.errors import InputError
+
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = IDX_FILES
+MAKE_DATA = "`make data`"
+SET_PATH = "`--set data.path=FOLDER`"
+
+
+@pytest.fixture(scope="module")
+def dataset(fashion_mnist: Path) -> Dataset:
+    return load("fashion_mnist", fashion_mnist, None, None)
+
+
+def idx_files(train: Part, test: Part) -> dict[str, bytes]:
+    """Return the raw IDX files of both parts by name."""
+    values = (train.images[..., 0], train.labels, test.images[..., 0], test.labels)
+    return {name: to_idx(array) for name, array in zip(IDX_FILES, values, strict=True)}
+
+
+@pytest.fixture
+def small(dataset: Dataset, tmp_path: Path) -> Path:
+    """A folder of whole IDX files with the first 3 training and 2 test images."""
+    train = Part(dataset.train.images[:3], dataset.train.labels[:3])
+    test = Part(dataset.test.images[:2], dataset.test.labels[:2])
+    (tmp_path / "small").mkdir()
+    for name, content in idx_files(train, test).items():
+        (tmp_path / "small" / name).write_bytes(content)
+    return tmp_path / "small"
+
+
+def refusal(folder: Path) -> str:
+    """Return the error of loading a folder, which is one line with both remedies."""
+    with pytest.raises(InputError) as caught:
+        load("fashion_mnist", folder, None, None)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert MAKE_DATA in message
+    assert SET_PATH in message
+    return message
+
+
+def linked(folder: Path, source: Path) -> Path:
+    """Fill a folder with links to the four files of another."""
+    folder.mkdir(parents=True)
+    for file in source.glob("*-ubyte*"):
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
+def test_the_whole_data_set_has_6000_and_1000_images_of_each_class(dataset: Dataset) -> None:
+    assert dataset.train.images.shape == (60_000, 28, 28, 1)
+    assert dataset.test.images.shape == (10_000, 28, 28, 1)
+    assert dataset.train.images.dtype == dataset.train.labels.dtype == np.uint8
+    counts = class_counts(dataset)
+    assert list(counts.columns) == ["label", "name", "train", "test"]
+    assert counts["label"].tolist() == list(range(10))
+    assert counts["name"].tolist() == list(CLASS_NAMES)
+    assert counts["train"].tolist() == [6_000] * 10
+    assert counts["test"].tolist() == [1_000] * 10
+
+
+def test_the_first_images_are_the_published_ones(dataset: Dataset) -> None:
+    names = [dataset.class_names[label] for label in dataset.train.labels[[0, 1, 3]]]
+    assert names == ["Ankle boot", "T-shirt/top", "Dress"]
+    assert dataset.test.labels[:5].tolist() == [9, 2, 1, 1, 6]
+    assert round(float(dataset.train.images.mean() / 255), 4) == 0.2860  # widely published
+
+
+def test_a_subset_is_the_first_images_of_each_part(dataset: Dataset, fashion_mnist: Path) -> None:
+    subset = load("fashion_mnist", fashion_mnist, 7, 3)
+    np.testing.assert_array_equal(subset.train.images, dataset.train.images[:7])
+    np.testing.assert_array_equal(subset.train.labels, dataset.train.labels[:7])
+    np.testing.assert_array_equal(subset.test.images, dataset.test.images[:3])
+    np.testing.assert_array_equal(subset.test.labels, dataset.test.labels[:3])
+
+
+def test_classes_that_a_subset_lacks_count_zero(dataset: Dataset) -> None:
+    train = Part(dataset.train.images[1:4], dataset.train.labels[1:4])  # labels 0, 0, 3
+    test = Part(dataset.test.images[1:2], dataset.test.labels[1:2])  # label 2
+    counts = class_counts(Dataset(train, test, dataset.class_names))
+    assert counts["train"].tolist() == [2, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert counts["test"].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_raw_files_read_like_gzipped_ones(dataset: Dataset, tmp_path: Path) -> None:
+    for name, content in idx_files(dataset.train, dataset.test).items():
+        (tmp_path / name).write_bytes(content)
+    packed = gzip.compress((tmp_path / TEST_LABELS).read_bytes())
+    (tmp_path / TEST_LABELS).rename(tmp_path / f"{TEST_LABELS}.gz").write_bytes(packed)
+    mixed = load("fashion_mnist", tmp_path, None, 2)
+    np.testing.assert_array_equal(mixed.train.images, dataset.train.images)
+    np.testing.assert_array_equal(mixed.test.labels, dataset.test.labels[:2])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (60_001, None, "data.train_images is 60001, but there are 60000 images"),
+        (None, 10_001, "data.test_images is 10001, but there are 10000 images"),
+        (0, None, "data.train_images must be at least 1, but is 0"),
+        (None, -1, "data.test_images must be at least 1, but is -1"),
+    ],
+)
+def test_a_subset_that_cannot_be_taken_is_refused(
+    fashion_mnist: Path, train: int | None, test: int | None, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        load("fashion_mnist", fashion_mnist, train, test)
+
+
+def test_an_unknown_data_set_is_refused_by_name(fashion_mnist: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.name must be fashion_mnist, but is 'cifar10'"):
+        load("cifar10", fashion_mnist, None, None)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory and an empty Keras home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    return tmp_path
+
+
+def test_a_named_folder_is_the_only_one_looked_at(elsewhere: Path, small: Path) -> None:
+    linked(elsewhere / "data/fashion-mnist", small)
+    assert find_source(small) == small
+    assert refusal(elsewhere / "typo").startswith(
+        f"data.path: the four files of Fashion-MNIST, .gz or raw, are not in {elsewhere}/typo: run"
+    )
+
+
+def test_a_named_folder_that_lacks_a_file_is_refused_naming_it(small: Path) -> None:
+    (small / TEST_LABELS).unlink()
+    assert f"{small} (no readable {TEST_LABELS})" in refusal(small)
+
+
+def test_the_projects_folder_comes_before_keras_cache(elsewhere: Path, small: Path) -> None:
+    cache = linked(elsewhere / "keras/datasets/fashion-mnist", small)
+    project = linked(elsewhere / "data/fashion-mnist", small)
+    assert find_source(None) == project
+    (project / TRAIN_LABELS).unlink()
+    assert find_source(None) in {Path("/usr/share/datasets/fashion-mnist"), cache}
+
+
+def test_keras_cache_is_found_in_the_home_folder(
+    elsewhere: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if Path("/usr/share/datasets/fashion-mnist").exists():
+        pytest.skip("Debian's package is installed here and comes first")
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(elsewhere / "home"))
+    cache = linked(elsewhere / "home/.keras/datasets/fashion-mnist", small)
+    assert find_source(None) == cache
+
+
+def test_where_nothing_is_found_every_place_and_both_remedies_are_named(elsewhere: Path) -> None:
+    if Path("/usr/share/datasets/fashion-mnist").exists():
+        pytest.skip("Debian's package is installed here and is found")
+    with pytest.raises(InputError) as caught:
+        find_source(None)
+    places = (elsewhere / "data", Path("/usr/share/datasets"), elsewhere / "keras/datasets")
+    where = " or ".join(f"{place}/fashion-mnist" for place in places)
+    assert f"not in {where}: run {MAKE_DATA}, or" in str(caught.value)
+    assert SET_PATH in str(caught.value)
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        (TRAIN_IMAGES, lambda raw: raw[:9], "is truncated (its header has 9 of 16 bytes)"),
+        (TRAIN_IMAGES, lambda raw: b"", "is truncated (its header has 0 of 16 bytes)"),
+        (TRAIN_IMAGES, lambda raw: raw[:-1], "is truncated (its body has 2351 of 2352 bytes)"),
+        (TRAIN_IMAGES, lambda raw: raw + b"\0", "is too long (its header promises a body of 2352"),
+        (TRAIN_IMAGES, lambda raw: flipped(raw, 3), "magic number 0x00000802, not 0x00000803"),
+        (TRAIN_LABELS, lambda raw: flipped(raw, 2), "magic number 0x00000901, not 0x00000801"),
+        (
+            TRAIN_LABELS,
+            lambda raw: to_idx(np.zeros(4, np.uint8)),
+            "holds 4 labels for the 3 images",
+        ),
+        (
+            TRAIN_IMAGES,
+            lambda raw: to_idx(np.zeros((3, 32, 32), np.uint8)),
+            "holds images of 32x32 pixels, not 28x28",
+        ),
+        (
+            TRAIN_IMAGES,
+            lambda raw: struct.pack(">4I", 0x803, *[2**32 - 1] * 3),
+            "promises 79228162458924105385300197375 bytes",
+        ),
+        (TRAIN_IMAGES, lambda raw: raw, "is not Fashion-MNIST's (MD5 of the decompressed bytes"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["raw", "gz"])
+def test_a_damaged_file_is_refused_by_its_name_and_what_is_wrong(
+    small: Path, name: str, damage: Callable[[bytes], bytes], said: str, packed: bool
+) -> None:
+    content = damage((small / name).read_bytes())
+    (small / name).unlink()
+    file = small / (f"{name}.gz" if packed else name)
+    file.write_bytes(gzip.compress(content) if packed else content)
+    message = refusal(small)
+    assert message.startswith(f"{file} ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda packed: packed[: len(packed) // 2], "ended before the end-of-stream marker"),
+        (lambda packed: flipped(packed, -8), "CRC check failed"),
+        (lambda packed: packed[:-4] + b"\xff" * 4, "Incorrect length of data"),
+        (lambda packed: packed[:10] + b"\xff" * 40, "Error -3 while decompressing"),
+        (lambda packed: b"<html>not found</html>", "Not a gzipped file"),
+    ],
+)
+def test_a_corrupt_gzip_stream_is_refused_by_name_and_cause(
+    small: Path, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    file = small / f"{TRAIN_IMAGES}.gz"
+    file.write_bytes(damage(gzip.compress((small / TRAIN_IMAGES).read_bytes())))
+    message = refusal(small)
+    assert message.startswith(f"{file} can't be read (")
+    assert said in message
+
+
+def test_a_gzip_bomb_is_refused_without_unpacking_it(small: Path) -> None:
+    bomb = struct.pack(">2I", 0x801, 3) + bytes(50_000_000)
+    (small / f"{TRAIN_LABELS}.gz").write_bytes(gzip.compress(bomb))
+    tracemalloc.start()
+    message = refusal(small)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert f"{TRAIN_LABELS}.gz is too long (its header promises a body of 3 bytes)" in message
+    assert peak_bytes < 2_000_000
+
+
+def test_one_wrong_label_among_ten_thousand_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    for name, content in idx_files(dataset.train, dataset.test).items():
+        damaged = flipped(content, -1) if name == TEST_LABELS else content
+        (tmp_path / name).write_bytes(damaged)
+    message = refusal(tmp_path)
+    assert message.startswith(f"{tmp_path / TEST_LABELS} is not Fashion-MNIST's (MD5")
+    assert "not 15d484375f8d13e6eb1aabb0c3f46965)" in message
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(small: Path) -> None:
+    (small / TRAIN_IMAGES).unlink()
+    (small / TRAIN_IMAGES).mkdir()
+    assert refusal(small).startswith(f"{small / TRAIN_IMAGES} can't be read (")
+
+
+parts = st.integers(0, 5).flatmap(
+    lambda n: st.builds(
+        Part,
+        images=hnp.arrays(
+            np.uint8, st.tuples(st.just(n), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))
+        ),
+        labels=hnp.arrays(np.uint8, n),
+    )
+)
+
+
+def assert_same(one: Part, other: Part) -> None:
+    np.testing.assert_array_equal(one.images, other.images, strict=True)
+    np.testing.assert_array_equal(one.labels, other.labels, strict=True)
+
+
+def test_normalised_pixels_are_float32_from_zero_to_one() -> None:
+    pixels = normalised(np.arange(256, dtype=np.uint8).reshape(2, 128))
+    assert pixels.dtype == np.float32
+    assert pixels.shape == (2, 128)
+    assert (pixels.min(), pixels.max()) == (0.0, 1.0)
+    np.testing.assert_array_equal(pixels[0, 51], np.float32(0.2))
+
+
+@given(parts)
+def test_a_part_survives_the_round_trip_through_a_table(part: Part) -> None:
+    assert_same(from_table(to_table(part)), part)
+
+
+@given(parts, st.data())
+def test_a_sliced_and_chunked_table_gives_the_same_rows(part: Part, data: st.DataObject) -> None:
+    rows = len(part.labels)
+    start = data.draw(st.integers(0, rows))
+    table = to_table(part)
+    rejoined = pa.concat_tables([table.slice(start), table.slice(0, start)])
+    order = np.roll(np.arange(rows), -start)
+    assert_same(from_table(rejoined), Part(part.images[order], part.labels[order]))
+
+
+def test_real_images_survive_a_parquet_file(dataset: Dataset, tmp_path: Path) -> None:
+    part = Part(dataset.test.images[:50], dataset.test.labels[:50])
+    table = to_table(part)
+    assert table.column_names == ["pixels", "label"]
+    assert table.schema.types == [pa.list_(pa.uint8(), 784), pa.uint8()]
+    assert table.num_rows == 50
+    pq.write_table(table, tmp_path / "test.parquet", row_group_size=20)
+    assert_same(from_table(pq.read_table(tmp_path / "test.parquet")), part)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda table: table.replace_schema_metadata(None),
+        lambda table: table.replace_schema_metadata({"image_shape": "[28, 27, 1]"}),
+        lambda table: table.drop_columns(["label"]),
+        lambda table: table.set_column(1, "label", pa.array([1, 2], pa.int64())),
+        lambda table: table.set_column(1, "label", pa.array([1, None], pa.uint8())),
+    ],
+)
+def test_a_table_of_another_make_is_refused(spoil: Callable[[pa.Table], pa.Table]) -> None:
+    table = to_table(Part(np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.uint8)))
+    with pytest.raises(InputError, match="make it with to_table"):
+        from_table(spoil(table))
