@@ -10,14 +10,14 @@ RMSPROP = Optimizer(name="rmsprop")
 
 
 def lr_sweep(config: Experiment) -> Iterator[tuple[float, Training]]:
-    """Pair every swept learning rate with its training, one a seed, largest rate first."""
+    """Pair every swept learning rate with its training, one a seed, in the order given."""
     sweep = config.lr_sweep
-    for rate in sorted(sweep.learning_rates, reverse=True):
+    for rate in sweep.learning_rates:
         for seed in config.seeds:
             yield (
                 rate,
                 Training(
-                    label=f"lr={rate:g}",
+                    label=f"lr={repr(rate).removesuffix('.0')}",  # exact: no two rates share it
                     model=config.model,
                     optimizer=SGD,
                     learning_rate=LearningRate(policy="constant", base_lr=rate),
@@ -29,8 +29,8 @@ def lr_sweep(config: Experiment) -> Iterator[tuple[float, Training]]:
 
 
 def batch_sweep(config: Experiment, lr_min: float) -> Iterator[tuple[int, Training]]:
-    """Pair every swept batch size with its training, one a seed, smallest (longest) first."""
-    for size in sorted(config.batch_sweep.batch_sizes):
+    """Pair every swept batch size with its training, one a seed, in the order given."""
+    for size in config.batch_sweep.batch_sizes:
         for seed in config.seeds:
             yield (
                 size,

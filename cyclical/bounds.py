@@ -1,6 +1,7 @@
 """From a sweep's table to the bounds between which training should cycle."""
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -78,7 +79,7 @@ def lr_bounds(table: pd.DataFrame, rule: str = "plateau", classes: int = 10) -> 
     if not np.isfinite(lr_max):
         raise InputError(
             f"no learning rate above lr_min = {lr_min:g} learned, so there is no lr_max: "
-            "add rates between it and the next larger one to lr_sweep.learning_rates"
+            "add rates just above it to lr_sweep.learning_rates"
         )
     return LearningRateBounds(float(lr_min), float(lr_max), rule)
 
@@ -148,9 +149,12 @@ def _no_step_holds(
     )
     finite = drops[np.isfinite(drops)]
     if finite.size == 0:
-        return f"no step of the batch sweep has an accuracy to compare ({listed})"
-    least = np.ceil(finite.min() * 100) / 100
+        return (
+            f"no step of the batch sweep has accuracies to compare ({listed or 'one size'}): "
+            "add sizes to batch_sweep.batch_sizes or raise batch_sweep.epochs"
+        )
+    least = Decimal(float(finite.min())).quantize(Decimal("0.01"), ROUND_CEILING)
     return (
         f"no doubling of the batch size holds at batch_bounds.threshold = {threshold:g} "
-        f"(accuracy lost per step: {listed}); a threshold of {least:g} would give a range"
+        f"(accuracy lost per step: {listed}); a threshold of {least} would give a range"
     )

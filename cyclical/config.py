@@ -7,28 +7,49 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cyclical.errors import InputError
+
+T = TypeVar("T")
+
+
+def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"{twice} is named twice")
+    return values
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] >= pair[1]:
+        raise ValueError(f"lr_min must be below lr_max, not {pair[0]:g} and {pair[1]:g}")
+    return pair
+
+
+def _doublings(pair: tuple[int, int]) -> tuple[int, int]:
+    bmin, bmax = pair
+    ratio = bmax // bmin
+    if bmax % bmin or ratio & (ratio - 1) or ratio < 1:
+        raise ValueError(f"bmax must be bmin times a power of two, not {bmin} and {bmax}")
+    return pair
+
 
 Policy = Literal["triangular", "triangular2", "exp_range"]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Distinct = AfterValidator(_distinct)
+RatePair = Annotated[tuple[Rate, Rate], AfterValidator(_rising)]
+BatchPair = Annotated[tuple[Count, Count], AfterValidator(_doublings)]
 
 
 class Frozen(BaseModel):
     """A value: immutable, comparable, with no unknown fields, no coercion and no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def _without_repeats(self, name: str) -> Self:
-        listed = getattr(self, name)
-        if len(set(listed)) < len(listed):
-            raise ValueError(f"{name} names a value twice")
-        return self
 
 
 class Data(Frozen):
@@ -43,30 +64,18 @@ class Data(Frozen):
 class LrSweep(Frozen):
     """The learning rates that are tried, with SGD without momentum."""
 
-    learning_rates: tuple[Rate, ...] = Field(
+    learning_rates: Annotated[tuple[Rate, ...], Distinct] = Field(
         default=tuple(float(f"1e{power}") for power in range(1, -10, -1)), min_length=1
     )
     epochs: Count = 5
     batch_size: Count = 64
-
-    @model_validator(mode="after")
-    def _unique(self) -> Self:
-        return self._without_repeats("learning_rates")
 
 
 class LrBounds(Frozen):
     """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep."""
 
     rule: Literal["plateau"] = "plateau"
-    fixed: tuple[Rate, Rate] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.fixed and self.fixed[0] >= self.fixed[1]:
-            raise ValueError(
-                f"lr_min must be below lr_max, not {self.fixed[0]:g} and {self.fixed[1]:g}"
-            )
-        return self
+    fixed: RatePair | None = None
 
 
 class Clr(Frozen):
@@ -76,28 +85,16 @@ class Clr(Frozen):
     gamma: float = Field(default=0.99994, gt=0, le=1)
     step_size: Count = 2000
     batch_size: Count = 64
-    paper: tuple[Rate, Rate] = (0.001, 0.006)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.paper[0] >= self.paper[1]:
-            raise ValueError(
-                f"lr_min must be below lr_max, not {self.paper[0]:g} and {self.paper[1]:g}"
-            )
-        return self
+    paper: RatePair = (0.001, 0.006)
 
 
 class BatchSweep(Frozen):
     """The batch sizes that are tried, with SGD at lr_min."""
 
-    batch_sizes: tuple[Count, ...] = Field(
+    batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(
         default=tuple(16 << power for power in range(10)), min_length=1
     )
     epochs: Count = 5
-
-    @model_validator(mode="after")
-    def _unique(self) -> Self:
-        return self._without_repeats("batch_sizes")
 
 
 class BatchBounds(Frozen):
@@ -107,16 +104,7 @@ class BatchBounds(Frozen):
     """
 
     threshold: float = Field(default=3.5, ge=0)
-    fixed: tuple[Count, Count] | None = None
-
-    @model_validator(mode="after")
-    def _doublings(self) -> Self:
-        if self.fixed:
-            bmin, bmax = self.fixed
-            ratio = bmax // bmin
-            if bmax % bmin or ratio & (ratio - 1) or ratio < 1:
-                raise ValueError(f"bmax must be bmin times a power of two, not {bmin} and {bmax}")
-        return self
+    fixed: BatchPair | None = None
 
 
 class CyclicBatch(Frozen):
@@ -144,13 +132,9 @@ class Experiment(Frozen):
     batch_bounds: BatchBounds = BatchBounds()
     cyclic_batch: CyclicBatch = CyclicBatch()
     training: Arms = Arms()
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Distinct] = Field(default=(0,), min_length=1)
     workers: Count | None = None
     artifacts: Path = Path("artifacts")
-
-    @model_validator(mode="after")
-    def _unique_seeds(self) -> Self:
-        return self._without_repeats("seeds")
 
     @property
     def batch_sizes(self) -> dict[str, int]:
@@ -289,7 +273,7 @@ def _put(values: dict[str, Any], field: str, value: Any) -> None:
 def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # JSONDecodeError, or an integer of more digits than Python reads
         return text
 
 

@@ -12,6 +12,7 @@ from typing import Any
 PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
 """Modules that don't make results: a configuration's values are in the key anyway."""
+DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 VERSIONED = ("keras", "matplotlib", "tensorflow")
 
 
@@ -51,16 +52,15 @@ def of_task(function: Callable[..., Any]) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(inspect.getmodule(function) or function))
     defined = _definitions(tree)
     named = _followed(function.__name__, defined)
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = [
         module
-        for node in imports
+        for node in _importing(tree)
         for bound, module in _bindings(node)
         if any(bound in _names(defined[name]) for name in named)
     ]
     modules += [module for name in named for module in _imports(defined[name], PACKAGE)]
     own = {f"{function.__module__}.{name}": _hash(defined[name]) for name in sorted(named)}
-    return own | of_modules(module for module in modules if module.startswith("cyclical."))
+    return own | of_modules(module for module in modules if _is_module(module, PACKAGE))
 
 
 def versions(code: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
@@ -85,7 +85,7 @@ def versions(code: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
     return {"python": f"{major}.{minor}"} | {name: version(name) for name in used}
 
 
-def _followed(start: str, defined: Mapping[str, ast.stmt]) -> set[str]:
+def _followed(start: str, defined: Mapping[str, ast.Module]) -> set[str]:
     """Name the definitions that `start` reaches within its file."""
     found: set[str] = set()
     waiting = [start]
@@ -97,14 +97,35 @@ def _followed(start: str, defined: Mapping[str, ast.stmt]) -> set[str]:
     return found
 
 
-def _definitions(tree: ast.Module) -> dict[str, ast.stmt]:
-    found: dict[str, ast.stmt] = {}
+def _definitions(tree: ast.Module) -> dict[str, ast.Module]:
+    """Gather for every name that the file binds all the statements that bind it."""
+    found: dict[str, ast.Module] = {}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign):
-            found |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+        for name in _bound(node):
+            found.setdefault(name, ast.Module(body=[], type_ignores=[])).body.append(node)
     return found
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    if isinstance(node, DEFINITION):
+        return {node.name}
+    stored = {
+        inner.id
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+    }
+    return stored | {inner.name for inner in ast.walk(node) if isinstance(inner, DEFINITION)}
+
+
+def _importing(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
+    """List the imports outside functions and classes, those under a condition included."""
+    return [
+        inner
+        for node in tree.body
+        if not isinstance(node, DEFINITION)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Import | ast.ImportFrom)
+    ]
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -144,7 +165,7 @@ def _is_module(name: str, package: Path) -> bool:
 
 def _hash(tree: ast.AST) -> str:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.Module | DEFINITION):
             _drop_bare_strings(node)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 

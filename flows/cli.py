@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Between which learning rates and batch sizes should training cycle, and is it worth it?",
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 INTERRUPTED = 130
 PATIENCE_SECONDS = 3
 
@@ -156,3 +156,7 @@ def _end_at_once() -> None:
     sys.stderr.write("\ncyclical: interrupted; the next run goes on with what was finished\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    app()

@@ -105,41 +105,38 @@ def _told(progress: Mapping[str, Any]) -> str:
 
 def show(console: Console, summary: Mapping[str, Any]) -> None:
     """Print a run's answers: the bounds, the comparison, the pictures."""
-    if summary["lr_min"] is not None:
-        console.print(
-            f"[bold]Learning rate[/]: cycle between [bold]{summary['lr_min']:g}[/] "
-            f"and [bold]{summary['lr_max']:g}[/]"
-        )
-    if summary["bmin"] is not None:
-        console.print(
-            f"[bold]Batch size[/]: cycle between [bold]{summary['bmin']}[/] "
-            f"and [bold]{summary['bmax']}[/]"
-        )
     if summary["comparison"]:
         console.print(_comparison(summary["comparison"]))
-    console.print("[bold]Pictures[/]:")
+    for name, low, high in (("Learning rate", "lr_min", "lr_max"), ("Batch size", "bmin", "bmax")):
+        if summary[low] is not None:
+            console.print(f"{name}: cycle between {summary[low]:g} and {summary[high]:g}")
+    console.print("Pictures:")
     for picture in summary["pictures"]:
         console.print(f"  {picture}", soft_wrap=True, highlight=False)
 
 
 def _comparison(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("arm", "seed", "schedule", "optimizer"):
-        table.add_column(name)
-    for name in ("updates", "final", "best*", "to 0.90", "seconds"):
-        table.add_column(name, justify="right")
+    table = Table(
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        caption="validation accuracy; * the best epoch is picked on the test set: optimistic",
+        caption_justify="left",
+    )
+    table.add_column("arm", no_wrap=True)
+    table.add_column("what cycles", overflow="fold")
+    for name in ("seed", "updates", "final", "best*", "to 0.90", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         goal = row["epochs_to_goal"]
         table.add_row(
             row["arm"],
+            f"{row['optimizer']}, {row['schedule']}",
             str(row["seed"]),
-            row["schedule"],
-            row["optimizer"],
             f"{row['updates']:,}",
             f"{row['final_val_accuracy']:.4f}",
             f"{row['best_val_accuracy']:.4f}",
             "-" if goal is None else f"{goal:.0f}",
             f"{row['seconds']:.1f}",
         )
-    table.caption = "validation accuracy; * picked on the test set, so optimistic"
     return table

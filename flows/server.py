@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 PROJECT = Path(__file__).resolve().parents[1]
-START = ("server", "start", "--no-services", "--host", "127.0.0.1")
+START = ("server", "start", "--host", "127.0.0.1")
 START_SECONDS = 90
 STOP_SECONDS = 5
 SETTINGS = {

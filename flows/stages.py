@@ -159,7 +159,10 @@ def _sweep(
             sweeps.tabulate_sweep,
             "sweep",
             value=value,
-            points=[(swept, seed, artifact()) for swept, seed, artifact in points],
+            points=sorted(
+                ((swept, seed, artifact()) for swept, seed, artifact in points),
+                key=lambda point: point[:2],
+            ),
             classes=_classes(loaded),
         )
 

@@ -92,9 +92,14 @@ def bound(task: Task[..., Artifact], slot: Slot, *, refresh: bool = False) -> Ta
 
 
 def recorded(slot: Slot) -> bool:
-    """Tell whether the slot's artifact is whole; if it is, see to it that Prefect's record is."""
+    """Tell whether the slot's artifact is whole, and bring Prefect's record in line with that.
+
+    A record that outlives its artifact must go: in a store that was copied it still names the
+    place that it came from, whose files may well be whole.
+    """
     artifact = Store(root=slot.root).find(slot)
     if artifact is None:
+        (slot.root / RECORDS / slot.key).unlink(missing_ok=True)
         return False
     records = ResultStore(
         result_storage=LocalFileSystem(basepath=str(slot.root / RECORDS)),

@@ -54,6 +54,6 @@ def reporter(slot: Slot) -> "Callable[[Progress], None]":
 
     def report(progress: "Progress") -> None:
         event = Event("running", slot.step, slot.label, asdict(progress))
-        worker.log_event(TOPIC, asdict(event))
+        worker.log_event(TOPIC, {"event": asdict(event)})  # Dask adds keys of its own beside it
 
     return report

@@ -83,7 +83,7 @@ class Run:
             cluster_kwargs={
                 "n_workers": self.workers,
                 "threads_per_worker": 1,
-                "dashboard_address": None,
+                "dashboard_address": "127.0.0.1:0",
                 "silence_logs": logging.CRITICAL,
             },
         )
@@ -152,7 +152,7 @@ class Run:
         client = self._runner.client
         if TOPIC not in client._event_handlers:
             watch = observer()
-            client.subscribe_topic(TOPIC, lambda event: watch(Event(**event[1])))
+            client.subscribe_topic(TOPIC, lambda told: watch(Event(**told[1]["event"])))
             client.register_plugin(ImportsTensorFlow())
 
 

@@ -1,12 +1,19 @@
 """Fixtures that more than one test file needs."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cyclical.datasets import find_source
 from cyclical.errors import InputError
+from flows import server
+from tasks.running import WORKER_ENVIRONMENT
+from tests import running
+
+os.environ.update(WORKER_ENVIRONMENT)  # the tests' own trainings run as a worker's do
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +25,30 @@ def fashion_mnist() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))
         pytest.skip(str(error))  # it ends with the remedy, `make data`
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start one real Prefect server for all tests that need one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        with server.running():
+            yield
+
+
+@pytest.fixture(scope="session")
+def finished(
+    fashion_mnist: Path, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Run the small experiment once, from nothing; return its store, which is not to be changed."""
+    artifacts = tmp_path_factory.mktemp("finished") / "artifacts"
+    ran = running.run(artifacts)
+    assert ran.status == 0, ran.error
+    return artifacts
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Path:
+    """Return a copy of the finished store, at another place."""
+    return Path(shutil.copytree(finished, tmp_path / "artifacts"))

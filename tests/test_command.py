@@ -1,0 +1,236 @@
+"""The command as a user meets it: one clear line for bad input, and a clean end on Ctrl-C."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from cyclical.config import parse_settings
+from flows.cli import app
+from tests import running
+
+ENDS_WITHIN_SECONDS = 5
+UNTIL_BOUNDS = ("--until-step", "lr_bounds")
+
+
+def refused(*arguments: str) -> str:
+    """Run the command in this process; return its one line."""
+    result = CliRunner().invoke(app, [*arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("cyclical: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--profile", "fast"], "unknown profile 'fast': known are quick, notebook"),
+        (["--refresh", "lr_swep"], "did you mean 'lr_sweep'?"),
+        (["--until-step", "bounds"], "unknown step 'bounds'"),
+        (["--from-step", "x"], "unknown step 'x'"),
+        (["--set", "clr.policy=square"], "clr.policy: "),
+        (["--set", "lr_sweep.epoch=1"], "did you mean 'lr_sweep.epochs'?"),
+        (
+            ["--set", "lr_sweep.epochs=many"],
+            'lr_sweep.epochs: input should be a valid integer, not "m',
+        ),
+        (["--set", "lr_sweep.epochs"], "--set takes field=value"),
+        (["--set", "lr_sweep.epochs=0"], "lr_sweep.epochs: "),
+        (["--set", "training.epochs=0"], "training.epochs: "),
+        (["--set", "lr_bounds.fixed=[0.1,0.1]"], "lr_min must be below lr_max"),
+        (["--set", "clr.paper=[0.006,0.001]"], "lr_min must be below lr_max"),
+        (["--set", "lr_sweep.learning_rates=[0.1,-1]"], "lr_sweep.learning_rates.1: "),
+        (["--set", "lr_sweep.learning_rates=[NaN]"], "lr_sweep.learning_rates.0: "),
+        (["--set", "cyclic_batch.learning_rate=Infinity"], "cyclic_batch.learning_rate: "),
+        (["--set", "lr_sweep.learning_rates=[]"], "lr_sweep.learning_rates: "),
+        (["--set", "batch_sweep.batch_sizes=[]"], "batch_sweep.batch_sizes: "),
+        (["--set", "batch_sweep.batch_sizes=[0]"], "batch_sweep.batch_sizes.0: "),
+        (["--set", "batch_bounds.fixed=[16,48]"], "bmin times a power of two"),
+        (["--set", "artifacts=/dev/null/x"], "can't be written"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(arguments: list[str], told: str) -> None:
+    assert told in refused("run", *arguments)
+
+
+def test_refused_options_leave_no_artifacts_folder_behind(tmp_path: Path) -> None:
+    refused("run", "--set", f"artifacts={tmp_path / 'new'}", "--set", "lr_sweep.epochs=0")
+    assert not (tmp_path / "new").exists()
+
+
+def test_show_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
+    assert "cyclical run" in refused("show", "--artifacts", str(tmp_path))
+
+
+def test_show_gives_programs_the_same_as_people(finished: Path) -> None:
+    told = CliRunner().invoke(app, ["show", "--json", "--artifacts", str(finished)])
+    summary = json.loads(told.stdout)
+    assert summary["lr_min"] in parse_settings(["x=[10,0.1,0.01,0.001]"])["x"]
+    assert [row["arm"] for row in summary["comparison"]] == [
+        *("clr-derived", "clr-paper", "cyclic-batch-derived", "cyclic-batch-reference"),
+    ]
+    shown = CliRunner().invoke(app, ["show", "--artifacts", str(finished)]).stdout
+    assert f"between {summary['lr_min']:g} and {summary['lr_max']:g}" in shown
+    for row in summary["comparison"]:
+        assert f"{row['final_val_accuracy']:.4f}" in shown
+    for picture in summary["pictures"]:
+        assert picture in shown
+        assert Path(picture).is_file()
+
+
+@pytest.fixture
+def broken_data(fashion_mnist: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for file in fashion_mnist.glob("*ubyte*"):
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        (folder / file.name.removesuffix(".gz")).write_bytes(content)
+    return folder
+
+
+def delete(file: Path) -> None:
+    file.unlink()
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def corrupt(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[5000] ^= 255
+    file.write_bytes(content)
+
+
+def mismatch(file: Path) -> None:
+    shutil.copy(file.with_name("t10k-labels-idx1-ubyte"), file)
+
+
+@pytest.mark.parametrize("harm", [delete, truncate, corrupt, mismatch])
+def test_a_broken_data_folder_is_refused_in_one_line(
+    prefect_server: None, broken_data: Path, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    harm(broken_data / "train-labels-idx1-ubyte")
+    ran = running.run(tmp_path / "artifacts", data__path=str(broken_data))
+    assert_one_line(ran, "train-labels-idx1-ubyte")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"batch_sweep__batch_sizes": [16, 401]},
+            "batch_sweep.batch_sizes asks for batches of 401",
+        ),
+        ({"data__train_images": 60_001}, "60001"),
+    ],
+)
+def test_more_than_the_data_hold_is_refused_in_one_line(
+    store: Path, changes: dict[str, Any], told: str
+) -> None:
+    assert_one_line(running.run(store, **changes), told)
+
+
+def test_a_batch_sweep_in_which_no_step_holds_names_the_threshold_that_would_do(
+    store: Path,
+) -> None:
+    before = running.hashes(store)
+    ran = running.run(store, batch_bounds__threshold=0)
+    assert_one_line(ran, "a threshold of ")
+    least = float(ran.error.split("a threshold of ")[1].split()[0])
+    assert running.hashes(store) == before
+    ran = running.run(store, "--until-step", "batch_bounds", batch_bounds__threshold=least)
+    assert ran.status == 0, ran.error
+
+
+def test_a_sweep_in_which_nothing_learned_says_what_to_widen(store: Path) -> None:
+    ran = running.run(store, lr_sweep__learning_rates=[1e-9, 1e-8])
+    assert_one_line(ran, "lr_sweep.learning_rates")
+
+
+def assert_one_line(ran: running.Ran, told: str) -> None:
+    assert ran.status == 2, ran.error
+    assert len(ran.error.splitlines()) == 1, ran.error
+    assert told in ran.error
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a Prefect home that outlives one run, as a project's does."""
+    return tmp_path_factory.mktemp("home")
+
+
+def start(artifacts: Path, home: Path) -> "subprocess.Popen[bytes]":
+    """Start the small experiment with a server of its own, as at a terminal."""
+    environment = {**os.environ, "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "run",
+        *running.settings(artifacts),
+        *UNTIL_BOUNDS,
+    ]
+    with artifacts.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=running.ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def until_a_training_is_stored(artifacts: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 120
+    while not list(artifacts.glob("lr_sweep/lr=*/manifest.json")):
+        assert process.poll() is None, artifacts.with_suffix(".log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_no_process_and_its_finished_points_are_not_computed_again(
+    fashion_mnist: Path, prefect_server: None, home: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    artifacts = tmp_path / "artifacts"
+    process = start(artifacts, home)
+    until_a_training_is_stored(artifacts, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 3, "a server and two workers"
+
+    killed = time.monotonic()
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: the workers get it too
+    else:
+        process.send_signal(number)
+    process.wait(timeout=ENDS_WITHIN_SECONDS)
+    _, alive = psutil.wait_procs(children, timeout=ENDS_WITHIN_SECONDS)
+    assert not alive
+    assert time.monotonic() - killed < ENDS_WITHIN_SECONDS
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        told = artifacts.with_suffix(".log").read_text()
+        assert "interrupted" in told
+        assert "Traceback" not in told
+
+    finished = set(running.manifests(artifacts))
+    ran = running.run(artifacts, *UNTIL_BOUNDS)
+    assert ran.status == 0, ran.error
+    assert ran.executed.isdisjoint(finished)
