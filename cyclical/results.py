@@ -1,9 +1,11 @@
 """The latest run's answers, read back from the store."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from cyclical import bounds
 from cyclical.config import Experiment, Frozen
@@ -36,11 +38,16 @@ def record(store: Store, run: RunRecord) -> None:
 
 
 def latest(store: Store) -> RunRecord:
-    """Return the latest run; raise InputError if there is none."""
+    """Return the latest run; raise InputError if there is none that can be read."""
     file = store.root / LATEST
     if not file.is_file():
         raise InputError(f"{store.root} holds no finished run: start one with `cyclical run`")
-    return RunRecord.model_validate_json(file.read_bytes())
+    try:
+        return RunRecord.model_validate_json(file.read_bytes())
+    except ValidationError:
+        raise InputError(
+            f"{file} is damaged or of another version: write it anew with `cyclical run`"
+        ) from None
 
 
 def summary(store: Store, run: RunRecord) -> dict[str, Any]:
@@ -85,7 +92,8 @@ def _comparison(store: Store, run: RunRecord) -> list[dict[str, Any]]:
         if (point.step, point.label) == ("comparison", "comparison"):
             table = store.frame(point.artifact, "comparison.parquet")
             labels = table["arm"] + "-seed=" + table["seed"].astype(str)
-            known = table.assign(seconds=labels.map(seconds)).astype(object)
+            finite = table.replace([math.inf, -math.inf], math.nan)  # JSON has neither
+            known = finite.assign(seconds=labels.map(seconds)).astype(object)
             records = known.where(known.notna(), None).to_dict("records")
             rows = [{str(name): value for name, value in row.items()} for row in records]
     return rows

@@ -53,6 +53,7 @@ def run(
         steps.select(refresh or [], from_step, until_step)
         store = Store(root=chosen.artifacts.absolute())
         store.ensure_writable()
+        console.print(f"The {profile} experiment, with its results in {store.root}", soft_wrap=True)
         with _interruptible():
             _experiment(
                 chosen,

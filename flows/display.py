@@ -49,6 +49,7 @@ class Display:
         with self._lock:
             if event.kind == "cached":
                 self._cached[event.step] += 1
+                self._done[event.step] += 1
             if event.kind == "running" and event.progress:
                 self._began = self._began or time.monotonic()
                 self._running[event.step, event.label] = event.progress

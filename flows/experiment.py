@@ -13,7 +13,7 @@ from flows import stages
 from tasks.running import Run, cores
 
 
-@flow(name="experiment", validate_parameters=True, persist_result=False)
+@flow(name="experiment", flow_run_name="{profile}", persist_result=False)
 def experiment(
     profile: str = "quick",
     settings: Mapping[str, Any] | None = None,

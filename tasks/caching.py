@@ -26,7 +26,7 @@ RECORDS = ".records"
 log = logging.getLogger(__name__)
 
 
-class ArtifactSerializer(Serializer):  # type: ignore[type-arg] # Prefect refuses the parameter
+class ArtifactSerializer(Serializer):  # Prefect refuses Serializer[Artifact]
     """Keep the reference as JSON; on reading, refuse it unless its files are whole."""
 
     type: str = Field(default="cyclical-artifact", frozen=True)

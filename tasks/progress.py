@@ -18,9 +18,9 @@ TOPIC = "cyclical-progress"
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a point: `cached`, `submitted`, `running`, `finished` or `failed`."""
+    """Something happened to a training: it was cached, goes on (with `progress`), or ended."""
 
-    kind: Literal["cached", "submitted", "running", "finished", "failed"]
+    kind: Literal["cached", "running", "finished"]
     step: str
     label: str
     progress: "dict[str, Any] | None" = None

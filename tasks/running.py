@@ -101,31 +101,23 @@ class Run:
 
     def here(self, step: str, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
         """Run a task in this process, or take its cached result."""
-        slot, cached = self._look_up(step, task, label, inputs)
-        observer()(Event("cached" if cached else "submitted", step, label))
-        refresh = step in self.selection.refreshed
-        artifact: Artifact = bound(task, slot, refresh=refresh)(slot=slot, **inputs)
-        self._points[step, label] = lambda: artifact
-        observer()(Event("finished", step, label))
-        return artifact
+        slot, _ = self._look_up(step, task, label, inputs)
+        return self._here(task, slot, inputs)
 
     def submit(
         self, step: str, task: Task[..., Artifact], label: str, **inputs: Any
     ) -> Callable[[], Artifact]:
         """Start a task on the cluster, or take its cached result; return how to wait for it."""
         slot, cached = self._look_up(step, task, label, inputs)
-        refresh = step in self.selection.refreshed
-        if cached and not refresh:
-            artifact = self.here(step, task, label, **inputs)
-            return lambda: artifact
-        observer()(Event("submitted", step, label))
-        self._start_cluster()
-        future = self._runner.submit(
-            bound(task, slot, refresh=refresh), parameters={"slot": slot, **inputs}
-        )
-        self._waiting.append(future)
         watch = observer()
+        if cached and step not in self.selection.refreshed:
+            artifact = self._here(task, slot, inputs)
+            watch(Event("cached", step, label))
+            return lambda: artifact
+        self._start_cluster()
+        future = self._runner.submit(self._bound(task, slot), parameters={"slot": slot, **inputs})
         future.wrapped_future.add_done_callback(lambda _: watch(Event("finished", step, label)))
+        self._waiting.append(future)
         self._points[step, label] = lambda: _result(future, slot)
         return self._points[step, label]
 
@@ -135,6 +127,14 @@ class Run:
             Point(step=step, label=label, artifact=artifact())
             for (step, label), artifact in list(self._points.items())
         ]
+
+    def _here(self, task: Task[..., Artifact], slot: Slot, inputs: Mapping[str, Any]) -> Artifact:
+        artifact: Artifact = self._bound(task, slot)(slot=slot, **inputs)
+        self._points[slot.step, slot.label] = lambda: artifact
+        return artifact
+
+    def _bound(self, task: Task[..., Artifact], slot: Slot) -> Task[..., Artifact]:
+        return bound(task, slot, refresh=slot.step in self.selection.refreshed)
 
     def _look_up(
         self, step: str, task: Task[..., Artifact], label: str, inputs: Mapping[str, Any]

@@ -237,11 +237,14 @@ def test_outer_axes_are_labelled(name: str) -> None:
     assert axes[-1].get_xlabel()
 
 
-def test_threads_that_draw_at_once_do_not_disturb_each_other() -> None:
-    names = ["lr sweep", "comparison", "samples"] * 2
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda name: PICTURES[name][0](*PICTURES[name][2]), names))
-    assert together == [png(name) for name in names]
+def test_thread_that_draws_waits_until_another_has_put_the_settings_back() -> None:
+    to_png, _, content = PICTURES["samples"]
+    with ThreadPoolExecutor(1) as pool:
+        with plots.style():
+            other = pool.submit(to_png, *content)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=2)
+        assert other.result() == png("samples")
 
 
 def test_pyplot_with_its_global_figures_is_never_imported() -> None:
@@ -316,7 +319,8 @@ def test_training_and_validation_accuracy_are_told_apart() -> None:
     training, validation = labelled(above, "training"), labelled(above, "validation")
     np.testing.assert_array_equal([training.get_ydata(), validation.get_ydata()], LR_SWEEP[1:])
     assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
-    assert validation.get_markerfacecolor() == "none"
+    assert (training.get_marker(), validation.get_markerfacecolor()) == ("o", "none")
+    assert list(training.get_markevery()) == [rate < 1 for rate in RATES]
     assert validation.get_linewidth() < training.get_linewidth()
 
 
@@ -463,6 +467,13 @@ def test_comparison_ranks_the_names_by_final_value() -> None:
     assert ranked == sorted(ARMS, key=lambda arm: ARMS[arm])
 
 
+def test_arms_that_end_far_apart_are_named_at_their_ends() -> None:
+    axis = drawn(plots.comparison_figure, histories({"clr-paper": 0.8, "fixed-sgd": 0.9})).axes[0]
+    low, high = axis.get_ylim()
+    heights = [text.get_position()[1] for text in axis.texts if text.get_text()]
+    assert heights == pytest.approx([(0.8 - low) / (high - low), (0.9 - low) / (high - low)])
+
+
 def test_each_arm_has_a_look_of_its_own_even_in_grey() -> None:
     axis = drawn(plots.comparison_figure, histories(ARMS)).axes[0]
     lines = [line for line in axis.lines if len(line.get_xdata()) == 20]
@@ -474,11 +485,11 @@ def test_each_arm_has_a_look_of_its_own_even_in_grey() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.05, 1), min_size=1, max_size=12), st.integers(1, 3))
 def test_comparison_never_hides_a_final_value(finals: list[float], seeds: int) -> None:
-    frame = histories({f"arm {i}": final for i, final in enumerate(finals)}, seeds)
+    frame = histories({f"arm {number}": 0.9 for number in range(len(finals))}, seeds)
+    frame.loc[frame["epoch"] == 20, "val_accuracy"] = np.repeat(finals, seeds)
     with plots.style():
         low, high = plots.comparison_figure(frame).axes[0].get_ylim()
-    last = frame.loc[frame["epoch"] == 20, "val_accuracy"].clip(upper=1)
-    assert (low <= last.min()) & (last.max() <= high)
+    assert low <= min(finals) <= max(finals) <= high
 
 
 def test_comparison_cuts_low_early_epochs_so_that_differences_are_seen() -> None:

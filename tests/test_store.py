@@ -169,7 +169,8 @@ import numpy as np, pandas as pd
 from cyclical.store import Slot, Store
 table = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, np.nan], "status": ["a", "b"]})
 slot = Slot.model_validate_json(sys.argv[1])
-print(Store(root=slot.root).write(slot, {"t.parquet": table}, duration_seconds=0).files["t.parquet"])
+written = Store(root=slot.root).write(slot, {"t.parquet": table}, duration_seconds=0)
+print(written.files["t.parquet"])
 """
     other = slot.model_copy(update={"root": shelf.root / "other"})
     ran = subprocess.run(
@@ -419,7 +420,7 @@ def test_what_was_damaged_is_whole_once_it_is_written_again(
     shelf: Store, slot: Slot, written: Artifact
 ) -> None:
     for name in ("history.parquet", "history.png", MANIFEST):
-        flipped(shelf.root / written.path / name)
+        truncated(shelf.root / written.path / name)
         assert shelf.find(slot) is None
         again = shelf.write(slot, TABLES, {"history.png": PICTURE}, duration_seconds=9)
         assert again == written
@@ -597,7 +598,6 @@ def reordered(value: Any) -> Any:
 
 
 def test_a_key_is_a_sha256() -> None:
-    # printf '["lr_sweep","lr=0.1",{"epochs":3}]' | sha256sum
     text = b'["lr_sweep","lr=0.1",{"epochs":3}]'
     assert recipe_key("lr_sweep", "lr=0.1", {"epochs": 3}) == sha256(text)
 

@@ -1,0 +1,257 @@
+"""The latest run's answers, read back from a store that was made by hand."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cyclical import bounds, results
+from cyclical.config import QUICK, resolve
+from cyclical.errors import InputError
+from cyclical.results import Point, RunRecord
+from cyclical.store import Slot, Store, recipe_key
+
+COMPARISON = pd.DataFrame(
+    {
+        "arm": ["clr-derived", "clr-derived", "cyclic-batch-derived"],
+        "seed": [0, 1, 0],
+        "updates": [553, 553, 1_200],
+        "best_val_accuracy": [0.91, 0.92, 0.89],
+        "final_val_loss": [0.25, 0.5, np.nan],
+        "epochs_to_goal": [4.0, 3.0, np.nan],
+    }
+)
+SECONDS = {
+    "clr-derived-seed=0": 20.5,
+    "clr-derived-seed=1": 21.25,
+    "cyclic-batch-derived-seed=0": 9,
+}
+STEPS = {"clr": "clr_training", "cyc": "cyclic_batch_training"}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Store:
+    made = Store(root=tmp_path / "artifacts")
+    made.ensure_writable()
+    return made
+
+
+def point(store: Store, step: str, label: str, seconds: float = 1, **content: Any) -> Point:
+    """Write an artifact: tables by name, and pictures where the content is bytes."""
+    key = recipe_key(step, label, {})
+    slot = Slot(root=store.root, step=step, label=label, key=key, recipe={})
+    tables = {f"{name}.parquet": v for name, v in content.items() if not isinstance(v, bytes)}
+    pictures = {f"{name}.png": v for name, v in content.items() if isinstance(v, bytes)}
+    artifact = store.write(slot, tables, pictures, duration_seconds=seconds)
+    return Point(step=step, label=label, artifact=artifact)
+
+
+def lr_bounds(store: Store) -> Point:
+    found = bounds.LearningRateBounds(1e-4, 1e-3, "plateau")
+    return point(store, "lr_bounds", "bounds", bounds=pd.DataFrame([vars(found)]))
+
+
+def batch_bounds(store: Store) -> Point:
+    swept = {"batch_size": [16, 32, 64, 128], "train_accuracy": [0.8, 0.8, 0.79, 0.5]}
+    return point(
+        store, "batch_bounds", "bounds", bounds=bounds.batch_bounds(pd.DataFrame(swept)).table
+    )
+
+
+def run_of(*points: Point, seconds: float = 287.5) -> RunRecord:
+    return RunRecord(
+        finished="2026-01-31T12:00:00+00:00",
+        duration_seconds=seconds,
+        configuration=QUICK,
+        points=points,
+    )
+
+
+def whole_run(store: Store, comparison: pd.DataFrame = COMPARISON) -> RunRecord:
+    """Make a run of all steps with three trainings."""
+    history = pd.DataFrame({"epoch": [1], "val_loss": [np.nan]})
+    return run_of(
+        point(store, "load_data", "data", train=history),
+        point(store, "lr_sweep", "lr=0.1-seed=0", seconds=99, history=history),
+        lr_bounds(store),
+        point(store, "lr_bounds", "pictures", lr_sweep=b"1"),
+        batch_bounds(store),
+        *(
+            point(store, STEPS[label[:3]], label, seconds, history=history)
+            for label, seconds in SECONDS.items()
+        ),
+        point(store, "clr_training", "clr-derived-seed=0-pictures", seconds=50, iterations=b"2"),
+        point(store, "comparison", "comparison", comparison=comparison),
+        point(store, "comparison", "pictures", validation_accuracy=b"3"),
+    )
+
+
+def test_the_run_that_was_recorded_last_is_the_latest(shelf: Store) -> None:
+    first = run_of(lr_bounds(shelf), seconds=1)
+    changed = {"lr_bounds.fixed": [0.001, 0.01], "data.path": "/images", "workers": 2}
+    config = resolve("notebook", changed, seeds=3)
+    second = whole_run(shelf).model_copy(update={"configuration": config})
+    results.record(shelf, first)
+    assert results.latest(shelf) == first
+    results.record(shelf, second)
+    assert results.latest(shelf) == second
+    assert results.latest(shelf).configuration == config
+
+
+def test_a_record_leaves_one_readable_file_in_the_root(shelf: Store) -> None:
+    results.record(shelf, run_of())
+    assert [file.name for file in shelf.root.iterdir()] == ["latest.json"]
+    told = json.loads((shelf.root / "latest.json").read_text())
+    assert told["configuration"]["clr"]["step_size"] == 158
+    assert told["duration_seconds"] == 287.5
+
+
+def test_without_a_finished_run_the_error_says_how_to_start_one(shelf: Store) -> None:
+    with pytest.raises(InputError) as caught:
+        results.latest(shelf)
+    remedy = "start one with `cyclical run`"
+    assert str(caught.value) == f"{shelf.root} holds no finished run: {remedy}"
+
+
+def test_a_root_that_does_not_exist_holds_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no finished run"):
+        results.latest(Store(root=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"finished": "today"}'])
+def test_a_record_that_cannot_be_read_is_a_one_line_error_with_a_remedy(
+    shelf: Store, content: bytes
+) -> None:
+    (shelf.root / "latest.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        results.latest(shelf)
+    message = str(caught.value)
+    assert str(shelf.root / "latest.json") in message
+    assert "`cyclical run`" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_record_of_an_experiment_with_other_fields_is_a_one_line_error(shelf: Store) -> None:
+    results.record(shelf, run_of())
+    file = shelf.root / "latest.json"
+    told = json.loads(file.read_text())
+    told["configuration"]["of_another_version"] = 1
+    file.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"latest\.json"):
+        results.latest(shelf)
+
+
+def test_the_summary_gathers_the_bounds_the_comparison_and_the_pictures(shelf: Store) -> None:
+    summary = results.summary(shelf, whole_run(shelf))
+    comparison = summary.pop("comparison")
+    pictures = [Path(picture) for picture in summary.pop("pictures")]
+    assert summary == {
+        "finished": "2026-01-31T12:00:00+00:00",
+        "duration_seconds": 287.5,
+        "lr_min": 1e-4,
+        "lr_max": 1e-3,
+        "bmin": 16,
+        "bmax": 64,
+    }
+    assert comparison == [
+        {
+            "arm": "clr-derived",
+            "seed": 0,
+            "updates": 553,
+            "best_val_accuracy": 0.91,
+            "final_val_loss": 0.25,
+            "epochs_to_goal": 4.0,
+            "seconds": 20.5,
+        },
+        {
+            "arm": "clr-derived",
+            "seed": 1,
+            "updates": 553,
+            "best_val_accuracy": 0.92,
+            "final_val_loss": 0.5,
+            "epochs_to_goal": 3.0,
+            "seconds": 21.25,
+        },
+        {
+            "arm": "cyclic-batch-derived",
+            "seed": 0,
+            "updates": 1_200,
+            "best_val_accuracy": 0.89,
+            "final_val_loss": None,
+            "epochs_to_goal": None,
+            "seconds": 9.0,
+        },
+    ]
+    assert [picture.read_bytes() for picture in pictures] == [b"1", b"2", b"3"]
+    assert all(picture.is_absolute() for picture in pictures)
+
+
+@pytest.mark.parametrize("figure", [np.nan, np.inf, -np.inf])
+def test_the_summary_can_be_written_as_strict_json_whatever_the_figures(
+    shelf: Store, figure: float
+) -> None:
+    table = COMPARISON.assign(final_val_loss=[0.5, figure, 0.25], best_val_accuracy=figure)
+    summary = results.summary(shelf, whole_run(shelf, table))
+    read = json.loads(json.dumps(summary, allow_nan=False))
+    assert read == summary
+    assert [row["final_val_loss"] for row in read["comparison"]] == [0.5, None, 0.25]
+    assert [row["best_val_accuracy"] for row in read["comparison"]] == [None] * 3
+
+
+def test_whole_numbers_stay_whole_in_the_summary(shelf: Store) -> None:
+    [row, *_] = results.summary(shelf, whole_run(shelf))["comparison"]
+    assert {name: type(value) for name, value in row.items()} == {
+        "arm": str,
+        "seed": int,
+        "updates": int,
+        "best_val_accuracy": float,
+        "final_val_loss": float,
+        "epochs_to_goal": float,
+        "seconds": float,
+    }
+
+
+def test_a_training_without_a_point_has_no_seconds(shelf: Store) -> None:
+    whole = whole_run(shelf)
+    kept = tuple(point for point in whole.points if point.label != "clr-derived-seed=1")
+    rows = results.summary(shelf, run_of(*kept))["comparison"]
+    assert [row["seconds"] for row in rows] == [20.5, None, 9.0]
+
+
+def test_a_run_that_stopped_before_a_step_has_no_answer_of_it(shelf: Store) -> None:
+    empty = {"lr_min": None, "lr_max": None, "bmin": None, "bmax": None}
+    nothing = results.summary(shelf, run_of())
+    assert nothing == {
+        "finished": "2026-01-31T12:00:00+00:00",
+        "duration_seconds": 287.5,
+        **empty,
+        "comparison": [],
+        "pictures": [],
+    }
+    swept = results.summary(shelf, run_of(lr_bounds(shelf)))
+    assert (swept["lr_min"], swept["lr_max"]) == (1e-4, 1e-3)
+    assert (swept["bmin"], swept["bmax"], swept["comparison"]) == (None, None, [])
+
+
+def test_bounds_that_were_fixed_are_told_like_those_that_were_found(shelf: Store) -> None:
+    fixed = bounds.fixed_batch_bounds(8, 32).table
+    summary = results.summary(shelf, run_of(point(shelf, "batch_bounds", "bounds", bounds=fixed)))
+    assert (summary["bmin"], summary["bmax"]) == (8, 32)
+
+
+def test_pictures_are_listed_point_by_point_and_by_name(shelf: Store) -> None:
+    run = run_of(
+        point(shelf, "comparison", "pictures", z=b"1", a=b"2"),
+        point(shelf, "load_data", "pictures", samples=b"3"),
+        lr_bounds(shelf),
+    )
+    assert [file.name for file in results.pictures(shelf, run)] == ["a.png", "z.png", "samples.png"]
+
+
+def test_a_run_with_a_duration_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        run_of(seconds=math.nan)
