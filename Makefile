@@ -30,9 +30,9 @@ clean:  ## Remove what can be made again, but no result
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "cyclical needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "cyclical needs Python 3.11 to 3.13: make PYTHON=/path/to/python3" >&2; exit 2; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 2; }
 
 $(BIN)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .

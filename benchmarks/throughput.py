@@ -41,7 +41,11 @@ def notebook_fit() -> Callable[[int], float]:
 
     def epoch(size: int) -> float:
         model = models.build("lenet5", (28, 28, 1), 10, seed=0)
-        model.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy", ["accuracy"])
+        model.compile(
+            optimizer=keras.optimizers.SGD(0.01),
+            loss="categorical_crossentropy",
+            metrics=["accuracy"],
+        )
         model.fit(images[: 2 * size], labels[: 2 * size], batch_size=size, verbose=0)
         began = time.perf_counter()
         model.fit(images, labels, batch_size=size, verbose=0)
@@ -70,6 +74,13 @@ def loop_epoch(size: int) -> float:
     return time.perf_counter() - began
 
 
+def become_a_worker() -> None:
+    """Take on the environment that this project's workers have."""
+    from tasks.running import WORKER_ENVIRONMENT
+
+    os.environ.update(WORKER_ENVIRONMENT)
+
+
 def side_by_side(pool: ProcessPoolExecutor, size: int) -> float:
     """Train one epoch in every worker at once; return the seconds until the last is done."""
     return max(pool.map(loop_epoch, [size] * WORKERS))
@@ -79,13 +90,14 @@ def main() -> None:
     """Print examples a second and the ratio for every batch size."""
     from tasks.running import WORKER_ENVIRONMENT
 
+    if clash := WORKER_ENVIRONMENT.keys() & os.environ.keys():
+        raise SystemExit(f"unset {', '.join(sorted(clash))}: `fit` is to run as it is installed")
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=3, help="rounds of every rival")
     rounds = options.parse_args().rounds
-    fit = notebook_fit()  # before the workers' settings reach the environment
-    os.environ.update(WORKER_ENVIRONMENT)
+    fit = notebook_fit()
     print(f"{'batch':>6} {'fit, ex/s':>12} {'ours, ex/s':>12} {'ratio':>6}")
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(WORKERS, get_context("spawn"), become_a_worker) as pool:
         side_by_side(pool, 512)
         for size in SIZES:
             theirs, ours = [], []

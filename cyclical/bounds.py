@@ -12,9 +12,6 @@ from cyclical.errors import InputError
 from cyclical.schedules import exponential_batches
 from cyclical.sweeps import LEARNED, with_status
 
-LR_MIN_SHARE = 0.85
-LR_MAX_SHARE = 0.93
-
 
 @dataclass(frozen=True)
 class LearningRateBounds:
@@ -44,7 +41,14 @@ class BatchBounds:
         return self.steps.assign(in_range=inside)
 
 
-def lr_bounds(table: pd.DataFrame, rule: str = "plateau", classes: int = 10) -> LearningRateBounds:
+def lr_bounds(
+    table: pd.DataFrame,
+    rule: str = "plateau",
+    classes: int = 10,
+    *,
+    lr_min_share: float = 0.85,
+    lr_max_share: float = 0.93,
+) -> LearningRateBounds:
     """Read lr_min and lr_max off a learning-rate sweep.
 
     Rule `plateau`: with A the best final training accuracy over the points that learned, lr_min is
@@ -55,6 +59,8 @@ def lr_bounds(table: pd.DataFrame, rule: str = "plateau", classes: int = 10) -> 
     Args:
         table: One row a rate, in any order: learning_rate, train_loss, train_accuracy (final).
         rule: The rule's name.
+        lr_min_share: The share of A that lr_min must reach.
+        lr_max_share: The share of A that lr_max must reach.
         classes: The number of classes, which sets the accuracy above which a point learned.
 
     Raises:
@@ -72,8 +78,8 @@ def lr_bounds(table: pd.DataFrame, rule: str = "plateau", classes: int = 10) -> 
         )
     rates = learned["learning_rate"].to_numpy(dtype=float)
     accuracies = learned["train_accuracy"].to_numpy(dtype=float)
-    lr_min = rates[accuracies >= LR_MIN_SHARE * accuracies.max()].min()
-    lr_max = rates[accuracies >= LR_MAX_SHARE * accuracies.max()].min()
+    lr_min = rates[accuracies >= lr_min_share * accuracies.max()].min()
+    lr_max = rates[accuracies >= lr_max_share * accuracies.max()].min()
     if lr_max == lr_min:
         lr_max = rates[rates > lr_min].min(initial=np.inf)
     if not np.isfinite(lr_max):

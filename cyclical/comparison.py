@@ -9,23 +9,21 @@ import pandas as pd
 from cyclical.arms import describe
 from cyclical.config import Training
 
-GOAL = 0.90
 
-
-def compare(arms: Sequence[tuple[Training, pd.DataFrame]], train_images: int) -> pd.DataFrame:
+def compare(arms: Sequence[tuple[Training, pd.DataFrame]], goal: float = 0.90) -> pd.DataFrame:
     """Compare arms by their validation figures.
 
     Args:
         arms: Every training with its history, one row an epoch.
-        train_images: Examples an epoch.
+        goal: The validation accuracy to which epochs are counted.
 
     Returns:
         One row an arm and seed, in the given order: arm, seed, optimizer, schedule, epochs,
         updates, examples, final_val_accuracy, final_val_loss, best_val_accuracy (the best epoch's:
         optimistic, as it is picked on the test set), best_val_loss, epochs_to_goal (the first epoch
-        with a validation accuracy of 0.90; NaN if there was none).
+        with a validation accuracy of `goal`; NaN if there was none).
     """
-    return pd.DataFrame([_row(training, history, train_images) for training, history in arms])
+    return pd.DataFrame([_row(training, history, goal) for training, history in arms])
 
 
 def accuracy_by_epoch(arms: Sequence[tuple[Training, pd.DataFrame]]) -> pd.DataFrame:
@@ -39,9 +37,9 @@ def accuracy_by_epoch(arms: Sequence[tuple[Training, pd.DataFrame]]) -> pd.DataF
     )[["arm", "seed", "epoch", "val_accuracy"]]
 
 
-def _row(training: Training, history: pd.DataFrame, train_images: int) -> dict[str, Any]:
+def _row(training: Training, history: pd.DataFrame, goal: float) -> dict[str, Any]:
     final = history.iloc[-1]
-    reached = history.loc[history["val_accuracy"] >= GOAL, "epoch"]
+    reached = history.loc[history["val_accuracy"] >= goal, "epoch"]
     return {
         "arm": training.label,
         "seed": training.seed,
@@ -49,7 +47,7 @@ def _row(training: Training, history: pd.DataFrame, train_images: int) -> dict[s
         "schedule": describe(training),
         "epochs": len(history),
         "updates": int(final["updates"]),
-        "examples": train_images * len(history),
+        "examples": int(final["examples"]),
         "final_val_accuracy": float(final["val_accuracy"]),
         "final_val_loss": float(final["val_loss"]),
         "best_val_accuracy": float(history["val_accuracy"].max()),

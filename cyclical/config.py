@@ -6,6 +6,7 @@ Every number of the experiment is a field here. Field names are what `--set fiel
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -37,11 +38,23 @@ def _doublings(pair: tuple[int, int]) -> tuple[int, int]:
     return pair
 
 
+def _each_a_doubling(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    for low, high in pairwise(sorted(sizes)):
+        ratio, rest = divmod(high, low)
+        if rest or ratio & (ratio - 1):
+            raise ValueError(
+                "each size must be the one before times a power of two, so that a cycle reaches "
+                f"it by doubling, unlike {low} and {high}"
+            )
+    return sizes
+
+
 Policy = Literal["triangular", "triangular2", "exp_range"]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Distinct = AfterValidator(_distinct)
+Doublings = AfterValidator(_each_a_doubling)
 RatePair = Annotated[tuple[Rate, Rate], AfterValidator(_rising)]
 BatchPair = Annotated[tuple[Count, Count], AfterValidator(_doublings)]
 
@@ -75,6 +88,8 @@ class LrBounds(Frozen):
     """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep."""
 
     rule: Literal["plateau"] = "plateau"
+    lr_min_share: float = Field(default=0.85, gt=0, le=1)
+    lr_max_share: float = Field(default=0.93, gt=0, le=1)
     fixed: RatePair | None = None
 
 
@@ -91,7 +106,7 @@ class Clr(Frozen):
 class BatchSweep(Frozen):
     """The batch sizes that are tried, with SGD at lr_min."""
 
-    batch_sizes: Annotated[tuple[Count, ...], Distinct] = Field(
+    batch_sizes: Annotated[tuple[Count, ...], Distinct, Doublings] = Field(
         default=tuple(16 << power for power in range(10)), min_length=1
     )
     epochs: Count = 5
@@ -114,6 +129,12 @@ class CyclicBatch(Frozen):
     reference: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1)
 
 
+class Comparison(Frozen):
+    """How the arms are compared: the validation accuracy to which epochs are counted."""
+
+    goal: float = Field(default=0.90, gt=0, le=1)
+
+
 class Arms(Frozen):
     """What all full trainings share."""
 
@@ -132,6 +153,7 @@ class Experiment(Frozen):
     batch_bounds: BatchBounds = BatchBounds()
     cyclic_batch: CyclicBatch = CyclicBatch()
     training: Arms = Arms()
+    comparison: Comparison = Comparison()
     seeds: Annotated[tuple[Seed, ...], Distinct] = Field(default=(0,), min_length=1)
     workers: Count | None = None
     artifacts: Path = Path("artifacts")
@@ -186,7 +208,7 @@ class Training(Frozen):
 NOTEBOOK = Experiment()
 """The published experiment at full size.
 
-Command: `cyclical run --profile notebook`. About 225 epochs of 60,000 images.
+Command: `cyclical run --profile notebook`. 185 epochs of 60,000 images.
 """
 
 QUICK = Experiment(

@@ -1,4 +1,11 @@
-"""The one kind of error that is the user's to mend."""
+"""The errors that are told in one line."""
+
+
+class RunError(Exception):
+    """Say in one line what failed although the input was right, and how to go on.
+
+    The command prints the message and ends with exit status 1.
+    """
 
 
 class InputError(ValueError):

@@ -108,16 +108,24 @@ def _keras_arrays() -> tuple[UInt8, ...]:
 def _by_debian(workspace: Path) -> Path:
     """Download Debian's package and unpack it, neither of which needs root."""
     apt_get, dpkg = _program("apt-get"), _program("dpkg")
-    # Updating the lists needs root and may fail: the lists may be good enough as they are.
+    own = _own_lists(workspace)
     strictly = ("-o", "APT::Update::Error-Mode=any")  # a mirror out of reach is else no failure
-    update = _failure(workspace, APT_UPDATE_TIMEOUT_SECONDS, apt_get, "update", *strictly)
-    download = _failure(workspace, APT_DOWNLOAD_TIMEOUT_SECONDS, apt_get, "download", PACKAGE)
+    update = _failure(workspace, APT_UPDATE_TIMEOUT_SECONDS, apt_get, "update", *own, *strictly)
+    download = _failure(workspace, APT_DOWNLOAD_TIMEOUT_SECONDS, apt_get, "download", *own, PACKAGE)
     if download:
         raise InputError(f"{download}, {update}" if update else download)
     unpack = ("-x", *map(str, workspace.glob(f"{PACKAGE}_*.deb")), "unpacked")
     if failure := _failure(workspace, DPKG_TIMEOUT_SECONDS, dpkg, *unpack):
         raise InputError(failure)
     return workspace / "unpacked/usr/share/datasets/fashion-mnist"
+
+
+def _own_lists(workspace: Path) -> list[str]:
+    """Return options that keep apt's lists in the workspace: the system's are root's to write."""
+    places = {"Dir::State::lists": workspace / "lists", "Dir::Cache": workspace / "cache"}
+    for partial in ("lists/partial", "cache/archives/partial"):
+        (workspace / partial).mkdir(parents=True)
+    return [word for name, place in places.items() for word in ("-o", f"{name}={place}")]
 
 
 def _program(name: str) -> str:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
 """Modules that don't make results: a configuration's values are in the key anyway."""
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-VERSIONED = ("keras", "matplotlib", "tensorflow")
+VERSIONED = ("keras", "matplotlib", "numpy", "tensorflow")
 
 
 def of_modules(modules: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:

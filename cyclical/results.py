@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from cyclical import bounds
 from cyclical.config import Experiment, Frozen
 from cyclical.errors import InputError
-from cyclical.store import Artifact, Store, write_atomically
+from cyclical.store import Artifact, DamagedError, Store
 
 LATEST = "latest.json"
 
@@ -34,19 +34,19 @@ class RunRecord(Frozen):
 
 def record(store: Store, run: RunRecord) -> None:
     """Make a run the latest one."""
-    write_atomically(store.root / LATEST, run.model_dump_json(indent=1).encode())
+    store.put(LATEST, run.model_dump_json(indent=1).encode())
 
 
 def latest(store: Store) -> RunRecord:
     """Return the latest run; raise InputError if there is none that can be read."""
-    file = store.root / LATEST
-    if not file.is_file():
+    content = store.get(LATEST)
+    if content is None:
         raise InputError(f"{store.root} holds no finished run: start one with `cyclical run`")
     try:
-        return RunRecord.model_validate_json(file.read_bytes())
+        return RunRecord.model_validate_json(content)
     except ValidationError:
         raise InputError(
-            f"{file} is damaged or of another version: write it anew with `cyclical run`"
+            f"{store.root / LATEST} is damaged or of another version: `cyclical run` writes it anew"
         ) from None
 
 
@@ -55,8 +55,22 @@ def summary(store: Store, run: RunRecord) -> dict[str, Any]:
 
     Returns:
         duration_seconds; lr_min, lr_max, bmin, bmax (each None where its step did not run);
-        comparison (rows of comparison.parquet with the seconds of each training); pictures (paths).
+        comparison (rows of comparison.parquet, with the seconds of each training); pictures
+        (paths).
+
+    Raises:
+        InputError: An artifact of the run is gone or damaged.
     """
+    try:
+        return _summary(store, run)
+    except (OSError, DamagedError):
+        raise InputError(
+            f"results of the latest run in {store.root} are gone or damaged: "
+            "`cyclical run` computes them again"
+        ) from None
+
+
+def _summary(store: Store, run: RunRecord) -> dict[str, Any]:
     found: dict[str, Any] = {"lr_min": None, "lr_max": None, "bmin": None, "bmax": None}
     for point in run.points:
         if (point.step, point.label) == ("lr_bounds", "bounds"):

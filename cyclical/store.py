@@ -181,6 +181,15 @@ class Store(Frozen):
         write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
         return _reference(slot.path, manifest)
 
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file of the store itself, such as the list of the latest run's artifacts."""
+        write_atomically(self.root / name, content)
+
+    def get(self, name: str) -> bytes | None:
+        """Read a file of the store itself; None if there is none."""
+        file = self.root / name
+        return file.read_bytes() if file.is_file() else None
+
     def _inside(self, path: str) -> Path:
         folder = (self.root / path).resolve()
         if not folder.is_relative_to(self.root.resolve()):

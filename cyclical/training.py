@@ -41,8 +41,9 @@ class Progress:
 class Outcome:
     """What a training leaves.
 
-    `history`: one row an epoch: epoch (from 1), updates (made so far), train_loss, train_accuracy
-    (means over the epoch's examples in training mode), val_loss, val_accuracy (test set).
+    `history`: one row an epoch: epoch (from 1), updates and examples (so far), train_loss,
+    train_accuracy (means over the epoch's examples in training mode), val_loss, val_accuracy (test
+    set).
     `iterations`: one row an update: iteration (from 0), learning_rate, batch_size, loss, accuracy
     (of that update's examples alone).
     """
@@ -95,7 +96,11 @@ def train(
         trace = _epoch(loop, tensors, order, cuts, rates[first:], micro_batch, report)
         trace.insert(0, "iteration", np.arange(first, first + len(trace), dtype=np.int64))
         traces.append(trace)
-        row = {"epoch": epoch + 1, "updates": first + len(trace)} | _means(trace)
+        row = {
+            "epoch": epoch + 1,
+            "updates": first + len(trace),
+            "examples": epoch * len(order) + int(trace["batch_size"].sum()),
+        } | _means(trace)
         if not np.isfinite(row["train_loss"]):
             rows.append(row | {"val_loss": np.nan, "val_accuracy": np.nan})
             break

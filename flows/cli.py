@@ -1,11 +1,12 @@
 """The `cyclical` command: a thin shell over the flow and the store."""
 
 import json
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 
 from cyclical import arms, config, results, steps
-from cyclical.errors import InputError
+from cyclical.errors import InputError, RunError
 from cyclical.store import Store
 
 app = typer.Typer(
@@ -50,13 +52,14 @@ def run(
     with _one_line_errors():
         settings = config.parse_settings(set_ or [])
         chosen = config.resolve(profile, settings, seeds)
-        steps.select(refresh or [], from_step, until_step)
+        selection = steps.select(refresh or [], from_step, until_step)
         store = Store(root=chosen.artifacts.absolute())
         store.ensure_writable()
         console.print(f"The {profile} experiment, with its results in {store.root}", soft_wrap=True)
         with _interruptible():
             _experiment(
                 chosen,
+                selection.wanted,
                 profile=profile,
                 settings=settings,
                 seeds=seeds,
@@ -93,7 +96,7 @@ def data(
         typer.echo(f"Fashion-MNIST is in {fetching.fetch(target)}")
 
 
-def _experiment(chosen: config.Experiment, **parameters: Any) -> None:
+def _experiment(chosen: config.Experiment, wanted: Collection[str], **parameters: Any) -> None:
     """Run the flow with a server and a display; Prefect is imported only now."""
     from flows import server
 
@@ -104,8 +107,9 @@ def _experiment(chosen: config.Experiment, **parameters: Any) -> None:
         from flows.experiment import experiment
         from tasks.progress import observed_by
 
-        display = Display(console, arms.workload(chosen, chosen.data.train_images or 60_000))
-        with display.live(), observed_by(display):
+        work = arms.workload(chosen, chosen.data.train_images or 60_000)
+        display = Display(console, {step: work[step] for step in work if step in wanted})
+        with display.live(), observed_by(display), _told_on(console):
             try:
                 experiment(**parameters)
             finally:
@@ -119,6 +123,20 @@ def _show(store: Store) -> None:
 
 
 @contextmanager
+def _told_on(console: Console) -> Iterator[None]:
+    """Print our own warnings, such as why a result is computed again; Prefect's stay in its log."""
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    loggers = [logging.getLogger(name) for name in ("cyclical", "tasks")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@contextmanager
 def _one_line_errors() -> Iterator[None]:
     """Turn the user's mistakes into one line and exit status 2."""
     try:
@@ -126,6 +144,9 @@ def _one_line_errors() -> Iterator[None]:
     except InputError as error:
         typer.echo(f"cyclical: {error}", err=True)
         raise typer.Exit(2) from None
+    except RunError as error:
+        typer.echo(f"cyclical: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @contextmanager
@@ -154,6 +175,7 @@ def _end_at_once() -> None:
 
     for child in psutil.Process().children(recursive=True):
         child.kill()
+    console.show_cursor()
     sys.stderr.write("\ncyclical: interrupted; the next run goes on with what was finished\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)

@@ -53,6 +53,8 @@ class Display:
             if event.kind == "running" and event.progress:
                 self._began = self._began or time.monotonic()
                 self._running[event.step, event.label] = event.progress
+            if event.kind == "failed":
+                self._running.pop((event.step, event.label), None)
             if event.kind == "finished":
                 self._finish(event)
 
@@ -116,6 +118,10 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(f"  {picture}", soft_wrap=True, highlight=False)
 
 
+def _accuracy(share: float | None) -> str:
+    return "diverged" if share is None else f"{share:.4f}"
+
+
 def _comparison(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         box=None,
@@ -126,7 +132,7 @@ def _comparison(rows: list[dict[str, Any]]) -> Table:
     )
     table.add_column("arm", no_wrap=True)
     table.add_column("what cycles", overflow="fold")
-    for name in ("seed", "updates", "final", "best*", "to 0.90", "seconds"):
+    for name in ("seed", "updates", "final", "best*", "to goal", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         goal = row["epochs_to_goal"]
@@ -135,9 +141,9 @@ def _comparison(rows: list[dict[str, Any]]) -> Table:
             f"{row['optimizer']}, {row['schedule']}",
             str(row["seed"]),
             f"{row['updates']:,}",
-            f"{row['final_val_accuracy']:.4f}",
-            f"{row['best_val_accuracy']:.4f}",
+            _accuracy(row["final_val_accuracy"]),
+            _accuracy(row["best_val_accuracy"]),
             "-" if goal is None else f"{goal:.0f}",
-            f"{row['seconds']:.1f}",
+            f"{row['seconds']:.0f}",
         )
     return table

@@ -49,7 +49,7 @@ def experiment(
         cyclic = stage(
             "cyclic_batch_training", stages.train_with_cyclic_batches, data, batch_bounds
         )
-        stage("comparison", stages.compare, data, clr, cyclic)
+        stage("comparison", stages.compare, clr, cyclic)
         stage.finish()
         results.record(
             run.store,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from cyclical.errors import RunError
+
 PROJECT = Path(__file__).resolve().parents[1]
 START = ("server", "start", "--host", "127.0.0.1")
 START_SECONDS = 90
@@ -21,6 +23,7 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "cyclical,tasks",
     "PREFECT_HOME": str(PROJECT / ".prefect"),
 }
 
@@ -38,10 +41,11 @@ def running() -> Iterator[None]:
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
+    _go_round_proxies()
     port = _free_port()
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "server.log").open("wb") as log:
+    with (home / "server.log").open("ab") as log:
         server = subprocess.Popen(  # noqa: S603 (our own interpreter)
             [sys.executable, "-m", "prefect", *START, "--port", str(port)],
             stdout=log,
@@ -56,6 +60,13 @@ def running() -> Iterator[None]:
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _stop(server)
+
+
+def _go_round_proxies() -> None:
+    """Keep the loopback interface out of a proxy that the environment names."""
+    for name in ("NO_PROXY", "no_proxy"):
+        named = [os.environ[name]] if os.environ.get(name) else []
+        os.environ[name] = ",".join([*named, "127.0.0.1", "localhost"])
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
@@ -75,7 +86,7 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str, log: Path) 
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    raise RuntimeError(f"the Prefect server did not start: see {log}")
+    raise RunError(f"the Prefect server did not start: see {log}")
 
 
 def _free_port() -> int:

@@ -97,7 +97,7 @@ def derive_lr_bounds(
             bounds_tasks.derive_lr_bounds,
             "bounds",
             sweep=sweep(),
-            rule=settings.rule,
+            settings=settings,
             classes=_classes(loaded),
         )
         stage.here(pictures.draw_lr_sweep, "pictures", sweep=sweep(), bounds=found)
@@ -140,10 +140,11 @@ def train_with_cyclic_batches(
     return _train_arms(stage, loaded, arms.cyclic_batch(stage.config, *sizes))
 
 
-def compare(stage: Stage, loaded: Artifact, *trained: Later[Arms]) -> Artifact:
+def compare(stage: Stage, *trained: Later[Arms]) -> Artifact:
     """Compare all arms and draw their validation accuracy."""
     everything = [arm for later in trained for arm in later()]
-    table = stage.here(comparison.compare, "comparison", data=loaded, arms=everything)
+    goal = stage.config.comparison.goal
+    table = stage.here(comparison.compare, "comparison", arms=everything, goal=goal)
     stage.here(pictures.draw_comparison, "pictures", comparison=table)
     return table
 

@@ -3,16 +3,24 @@
 import pandas as pd
 from prefect import task
 
-from cyclical import bounds
+from cyclical import bounds, config
 from cyclical.store import Artifact, Slot, Store
 from tasks.caching import save
 
 
 @task
-def derive_lr_bounds(slot: Slot, sweep: Artifact, rule: str, classes: int) -> Artifact:
+def derive_lr_bounds(
+    slot: Slot, sweep: Artifact, settings: config.LrBounds, classes: int
+) -> Artifact:
     """Read lr_min and lr_max off the sweep: bounds.parquet (lr_min, lr_max, rule)."""
     table = Store(root=slot.root).frame(sweep, "sweep.parquet")
-    found = bounds.lr_bounds(table, rule, classes)
+    found = bounds.lr_bounds(
+        table,
+        settings.rule,
+        classes,
+        lr_min_share=settings.lr_min_share,
+        lr_max_share=settings.lr_max_share,
+    )
     return save(slot, {"bounds.parquet": pd.DataFrame([vars(found)])})
 
 

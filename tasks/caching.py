@@ -6,8 +6,9 @@ hit only while the artifact's files are there and unchanged.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,21 @@ from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 from prefect.serializers import Serializer
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from cyclical import fingerprint
+from cyclical.errors import InputError
 from cyclical.store import Artifact, DamagedError, Slot, Store, Table, recipe_key
 
 RECORDS = ".records"
+ARITHMETIC = {
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # oneDNN picks kernels by processor; these are everywhere
+}
+"""The environment on which TensorFlow's results depend to the bit: a part of every key of its."""
 log = logging.getLogger(__name__)
 
 
@@ -38,10 +48,10 @@ class ArtifactSerializer(Serializer):  # Prefect refuses Serializer[Artifact]
 
     def loads(self, blob: bytes) -> Artifact:
         """Read the reference and check its files; Prefect takes any exception for a miss."""
-        artifact = Artifact.model_validate_json(blob)
         try:
+            artifact = Artifact.model_validate_json(blob)
             Store(root=Path(self.root)).check(artifact)
-        except DamagedError as damage:
+        except (DamagedError, ValidationError) as damage:
             log.warning("%s: it is computed again", damage)
             raise
         return artifact
@@ -65,17 +75,42 @@ def slot_for(
     """Work out where a task's result goes: the recipe it follows from, and the recipe's hash.
 
     The recipe holds the task's inputs (of artifacts the content hashes alone), the fingerprint of
-    its code, and the versions that this code depends on.
+    its code, the versions that this code depends on, and TensorFlow's environment where it is used.
     """
-    code = fingerprint.of_task(task.fn)
-    recipe = {
-        "inputs": _plain(inputs),
-        "code": code,
-        "versions": fingerprint.versions(code),
-    }
+    code, versions = _code_and_versions(task.fn)
+    recipe: dict[str, Any] = {"inputs": _plain(inputs), "code": code, "versions": versions}
+    if "tensorflow" in versions:
+        recipe["environment"] = ARITHMETIC
     return Slot(
         root=store.root, step=step, label=label, key=recipe_key(step, label, recipe), recipe=recipe
     )
+
+
+@cache
+def _code_and_versions(function: Callable[..., Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Read the sources once a process: it goes on with what it imported, whatever is edited."""
+    code = fingerprint.of_task(function)
+    return code, fingerprint.versions(code)
+
+
+@cache
+def _modules_now(modules: tuple[str, ...]) -> dict[str, str]:
+    return fingerprint.of_modules(modules)
+
+
+def refuse_edited_code(slot: Slot) -> None:
+    """Raise InputError where this process imported other code than the slot's key was made of.
+
+    A worker calls it right after importing the modules, which may be long after the run began.
+    """
+    keyed = {
+        name: code for name, code in slot.recipe["code"].items() if name.startswith("cyclical.")
+    }
+    if _modules_now(tuple(keyed)) != keyed:
+        raise InputError(
+            "the code was edited while the run was going on, so its results would be kept under "
+            "the wrong key: run again"
+        )
 
 
 def bound(task: Task[..., Artifact], slot: Slot, *, refresh: bool = False) -> Task[..., Artifact]:
@@ -101,14 +136,24 @@ def recorded(slot: Slot) -> bool:
     if artifact is None:
         (slot.root / RECORDS / slot.key).unlink(missing_ok=True)
         return False
-    records = ResultStore(
-        result_storage=LocalFileSystem(basepath=str(slot.root / RECORDS)),
-        serializer=ArtifactSerializer(root=str(slot.root)),
-        cache_result_in_memory=False,
-    )
-    if not records.exists(slot.key):
+    if not _record_is_of(slot):
+        records = ResultStore(
+            result_storage=LocalFileSystem(basepath=str(slot.root / RECORDS)),
+            serializer=ArtifactSerializer(root=str(slot.root)),
+            cache_result_in_memory=False,
+        )
         records.write(artifact, key=slot.key)
     return True
+
+
+def _record_is_of(slot: Slot) -> bool:
+    """Tell whether there is a readable record that was made at the store's present place."""
+    try:
+        record = json.loads((slot.root / RECORDS / slot.key).read_bytes())
+        made_at: str = record["metadata"]["serializer"]["root"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return made_at == str(slot.root)
 
 
 def save(

@@ -11,14 +11,14 @@ from tasks.caching import save
 
 
 @task
-def compare(slot: Slot, data: Artifact, arms: Sequence[tuple[Training, Artifact]]) -> Artifact:
+def compare(slot: Slot, arms: Sequence[tuple[Training, Artifact]], goal: float) -> Artifact:
     """Compare the arms: comparison.parquet (an arm and seed), accuracy_by_epoch.parquet."""
     store = Store(root=slot.root)
     histories = [(arm, store.frame(artifact, "history.parquet")) for arm, artifact in arms]
     return save(
         slot,
         {
-            "comparison.parquet": comparison.compare(histories, data.rows["train.parquet"]),
+            "comparison.parquet": comparison.compare(histories, goal),
             "accuracy_by_epoch.parquet": comparison.accuracy_by_epoch(histories),
         },
     )

@@ -4,7 +4,7 @@ from prefect import task
 
 from cyclical import config, datasets
 from cyclical.store import Artifact, Slot, Store
-from tasks.caching import save
+from tasks.caching import refuse_edited_code, save
 
 
 @task
@@ -28,6 +28,7 @@ def describe_model(slot: Slot, data: Artifact, model: str) -> Artifact:
     """List the model's layers: model_summary.parquet."""
     from cyclical import models
 
+    refuse_edited_code(slot)
     store = Store(root=slot.root)
     shape = datasets.from_table(store.read(data, "test.parquet")).images.shape[1:]
     classes = len(store.frame(data, "class_counts.parquet"))

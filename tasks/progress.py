@@ -20,7 +20,7 @@ TOPIC = "cyclical-progress"
 class Event:
     """Something happened to a training: it was cached, goes on (with `progress`), or ended."""
 
-    kind: Literal["cached", "running", "finished"]
+    kind: Literal["cached", "running", "finished", "failed"]
     step: str
     label: str
     progress: "dict[str, Any] | None" = None

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import distributed
 from dask import config as dask_config
@@ -19,33 +19,23 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect_dask import DaskTaskRunner
 
-from cyclical.errors import InputError
+from cyclical.errors import InputError, RunError
 from cyclical.results import Point
 from cyclical.steps import Selection
 from cyclical.store import Artifact, Slot, Store
-from tasks.caching import bound, recorded, slot_for
+from tasks.caching import ARITHMETIC, bound, recorded, slot_for
 from tasks.progress import TOPIC, Event, observer
 
-WORKER_ENVIRONMENT = {
-    "TF_ENABLE_ONEDNN_OPTS": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # oneDNN picks kernels by processor; these are everywhere
+WORKER_ENVIRONMENT = ARITHMETIC | {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 CLUSTER_SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     # Dask would pause a worker at 80 % of its memory for ever, and kill it at 95 %.
     **{f"distributed.worker.memory.{step}": False for step in ("target", "spill", "pause")},
     "distributed.worker.memory.terminate": False,
 }
-
-
-class PointError(Exception):
-    """A point failed; the message names it and how to go on."""
 
 
 class ImportsTensorFlow(distributed.WorkerPlugin):  # type: ignore[misc]
@@ -85,6 +75,7 @@ class Run:
                 "threads_per_worker": 1,
                 "dashboard_address": "127.0.0.1:0",
                 "silence_logs": logging.CRITICAL,
+                "env": WORKER_ENVIRONMENT,  # wins over the user's own environment
             },
         )
         self._runner.__enter__()
@@ -116,7 +107,9 @@ class Run:
             return lambda: artifact
         self._start_cluster()
         future = self._runner.submit(self._bound(task, slot), parameters={"slot": slot, **inputs})
-        future.wrapped_future.add_done_callback(lambda _: watch(Event("finished", step, label)))
+        future.wrapped_future.add_done_callback(
+            lambda done: watch(Event(_how_it_ended(done), step, label))
+        )
         self._waiting.append(future)
         self._points[step, label] = lambda: _result(future, slot)
         return self._points[step, label]
@@ -156,6 +149,11 @@ class Run:
             client.register_plugin(ImportsTensorFlow())
 
 
+def _how_it_ended(done: distributed.Future) -> Literal["finished", "failed"]:
+    """Tell from a Dask future that is done, whose result is the task run's state."""
+    return "finished" if done.status == "finished" and done.result().is_completed() else "failed"
+
+
 def cores() -> int:
     """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -167,7 +165,7 @@ def _result(future: PrefectFuture[Artifact], slot: Slot) -> Artifact:
     except InputError:
         raise
     except Exception as error:
-        raise PointError(
+        raise RunError(
             f"{slot.step} {slot.label} failed ({type(error).__name__}: {error}); what was finished "
             "is kept, and the next run goes on from there"
         ) from error

@@ -7,7 +7,7 @@ from prefect import task
 from cyclical import datasets
 from cyclical.config import Training
 from cyclical.store import Artifact, Slot, Store
-from tasks.caching import save
+from tasks.caching import refuse_edited_code, save
 from tasks.progress import reporter
 
 
@@ -16,6 +16,7 @@ def train(slot: Slot, data: Artifact, training: Training, classes: int) -> Artif
     """Train from scratch: history.parquet (a row an epoch), iterations.parquet (an update)."""
     from cyclical import training as loop
 
+    refuse_edited_code(slot)
     parts = _parts(Store(root=slot.root), data.model_dump_json())
     outcome = loop.train(training, *parts, classes, on_progress=reporter(slot))
     return save(

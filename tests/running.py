@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tasks.running import WORKER_ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {
@@ -44,7 +47,7 @@ def command(
     """Run `cyclical` in a process of its own, with the sources in `source`."""
     ran = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "audited.py"), str(report), *arguments],
-        env={**os.environ, "PYTHONPATH": str(source), **changes},
+        env={**without_our_settings(), "PYTHONPATH": str(source), **changes},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -55,6 +58,11 @@ def command(
     return Ran(ran.returncode, ran.stdout, ran.stderr, audit)
 
 
+def without_our_settings() -> dict[str, str]:
+    """Return the environment as a user has it: the tests' own trainings need more."""
+    return {name: value for name, value in os.environ.items() if name not in WORKER_ENVIRONMENT}
+
+
 def settings(artifacts: Path, **changes: Any) -> list[str]:
     """Spell the small experiment's settings out for the command line."""
     values = {**SMALL, "artifacts": str(artifacts)}
@@ -63,11 +71,18 @@ def settings(artifacts: Path, **changes: Any) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
 
 
-def run(artifacts: Path, *options: str, source: Path = ROOT, **changes: Any) -> Ran:
+def run(
+    artifacts: Path,
+    *options: str,
+    source: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> Ran:
     """Run the small experiment."""
     arguments = ["run", *settings(artifacts, **changes), *options]
     before = manifests(artifacts)
-    ran = command(*arguments, report=artifacts.with_suffix(".audit"), source=source)
+    report = artifacts.with_suffix(".audit")
+    ran = command(*arguments, report=report, source=source, **(environment or {}))
     after = manifests(artifacts)
     return replace(ran, executed={name for name in after if after[name] != before.get(name)})
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyclical import arms
-from cyclical.comparison import GOAL, accuracy_by_epoch, compare
+from cyclical.comparison import accuracy_by_epoch, compare
 from cyclical.config import (
     NOTEBOOK,
     PROFILES,
@@ -49,7 +49,9 @@ def everything(config: Experiment) -> dict[str, list[Training]]:
     }
 
 
-def history(*accuracies: float, losses: Iterable[float] | None = None) -> pd.DataFrame:
+def history(
+    *accuracies: float, losses: Iterable[float] | None = None, images: int = 100
+) -> pd.DataFrame:
     """Make a history of 10 updates an epoch with these validation figures."""
     epochs = np.arange(1, len(accuracies) + 1)
     given = 1 - np.asarray(accuracies) if losses is None else np.asarray(list(losses))
@@ -57,6 +59,7 @@ def history(*accuracies: float, losses: Iterable[float] | None = None) -> pd.Dat
         {
             "epoch": epochs,
             "updates": epochs * 10,
+            "examples": epochs * images,
             "train_loss": 0.1,
             "train_accuracy": 0.99,
             "val_loss": given,
@@ -74,7 +77,7 @@ def arm(label: str = "clr-derived", seed: int = 0) -> Training:
 
 def compared(*accuracies: float, losses: Iterable[float] | None = None) -> Mapping[str, Any]:
     """Compare a single arm and return its row."""
-    [row] = compare([(arm(), history(*accuracies, losses=losses))], 100).to_dict("records")
+    [row] = compare([(arm(), history(*accuracies, losses=losses))]).to_dict("records")
     return row
 
 
@@ -312,7 +315,11 @@ def test_the_epochs_to_a_goal_that_was_not_reached_are_not_a_number(
     accuracies: list[float],
 ) -> None:
     assert np.isnan(compared(*accuracies)["epochs_to_goal"])
-    assert GOAL == 0.90
+
+
+def test_another_goal_may_be_set() -> None:
+    table = compare([(arm(), history(0.5, 0.7, 0.8))], goal=0.7)
+    assert table["epochs_to_goal"].tolist() == [2]
 
 
 def test_an_arm_that_diverged_has_no_final_figures_but_those_of_its_best_epoch() -> None:
@@ -330,7 +337,7 @@ def test_an_arm_that_diverged_at_once_has_no_best_figures_either() -> None:
 
 def test_the_comparison_has_one_row_an_arm_and_seed_in_the_given_order() -> None:
     given = [("clr-paper", 1), ("cyclic-batch-derived", 0), ("clr-paper", 0), ("lr=0.1", 0)]
-    table = compare([(arm(*each), history(0.5, 0.6)) for each in given], 60_000)
+    table = compare([(arm(*each), history(0.5, 0.6, images=60_000)) for each in given])
     assert list(zip(table["arm"], table["seed"], strict=True)) == given
     assert table["optimizer"].tolist() == ["rmsprop", "sgd", "rmsprop", "sgd"]
     assert table["examples"].tolist() == [120_000] * 4
@@ -338,7 +345,7 @@ def test_the_comparison_has_one_row_an_arm_and_seed_in_the_given_order() -> None
 
 
 def test_counts_are_whole_numbers_and_figures_are_float64() -> None:
-    table = compare([(arm(), history(0.5)), (arm(seed=1), history(0.95))], 10)
+    table = compare([(arm(), history(0.5)), (arm(seed=1), history(0.95))])
     counts = ["seed", "epochs", "updates", "examples"]
     assert {str(table[name].dtype) for name in counts} == {"int64"}
     figures = [name for name in table.columns if "_val_" in name or name == "epochs_to_goal"]
@@ -353,7 +360,7 @@ def test_counts_are_whole_numbers_and_figures_are_float64() -> None:
 def test_the_final_figures_are_never_better_than_the_best(
     accuracies: list[float], examples: int
 ) -> None:
-    [row] = compare([(arm(), history(*accuracies))], examples).to_dict("records")
+    [row] = compare([(arm(), history(*accuracies, images=examples))]).to_dict("records")
     assert row["final_val_accuracy"] == accuracies[-1]
     assert row["best_val_accuracy"] == max(accuracies) >= row["final_val_accuracy"]
     assert row["best_val_loss"] == min(1 - a for a in accuracies) <= row["final_val_loss"]
@@ -376,7 +383,7 @@ def test_the_accuracies_of_all_arms_are_stacked_epoch_by_epoch() -> None:
     assert table.index.tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("function", [lambda arms: compare(arms, 10), accuracy_by_epoch])
+@pytest.mark.parametrize("function", [compare, accuracy_by_epoch])
 def test_comparing_leaves_the_histories_alone(function: Callable[[Any], pd.DataFrame]) -> None:
     given = history(0.1, 0.2)
     function([(arm(), given)])

@@ -80,6 +80,7 @@ def test_a_file_that_is_gone_or_damaged_is_computed_again_and_it_alone(
     ran = running.run(store)
     assert ran.status == 0, ran.error
     assert ran.executed == {"lr_sweep/lr=0.01-seed=0"}
+    assert "it is computed again" in ran.out
     assert running.hashes(store) == before
 
 

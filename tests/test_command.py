@@ -58,6 +58,7 @@ def refused(*arguments: str) -> str:
         (["--set", "lr_sweep.learning_rates=[]"], "lr_sweep.learning_rates: "),
         (["--set", "batch_sweep.batch_sizes=[]"], "batch_sweep.batch_sizes: "),
         (["--set", "batch_sweep.batch_sizes=[0]"], "batch_sweep.batch_sizes.0: "),
+        (["--set", "batch_sweep.batch_sizes=[16,48]"], "times a power of two"),
         (["--set", "batch_bounds.fixed=[16,48]"], "bmin times a power of two"),
         (["--set", "artifacts=/dev/null/x"], "can't be written"),
         (["--seeds", "0"], "--seeds must be at least 1"),
@@ -160,6 +161,20 @@ def test_a_batch_sweep_in_which_no_step_holds_names_the_threshold_that_would_do(
 def test_a_sweep_in_which_nothing_learned_says_what_to_widen(store: Path) -> None:
     ran = running.run(store, lr_sweep__learning_rates=[1e-9, 1e-8])
     assert_one_line(ran, "lr_sweep.learning_rates")
+
+
+def test_an_arm_that_diverged_is_told_as_such(store: Path) -> None:
+    ran = running.run(store, cyclic_batch__learning_rate=1e30)
+    assert ran.status == 0, ran.error
+    assert "diverged" in ran.out
+    shown = CliRunner().invoke(app, ["show", "--artifacts", str(store)])
+    assert shown.exit_code == 0
+    assert "diverged" in shown.stdout
+
+
+def test_show_says_how_to_mend_a_store_whose_results_are_gone(store: Path) -> None:
+    shutil.rmtree(store / "comparison")
+    assert "computes them again" in refused("show", "--artifacts", str(store))
 
 
 def assert_one_line(ran: running.Ran, told: str) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 from tests import running
 
 
-def test_one_worker_gives_the_bytes_of_two(finished: Path, tmp_path: Path) -> None:
-    ran = running.run(tmp_path / "artifacts", workers=1)
+def test_one_worker_gives_the_bytes_of_two_whatever_threads_the_user_asks_for(
+    finished: Path, tmp_path: Path
+) -> None:
+    threads = {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2"}
+    ran = running.run(tmp_path / "artifacts", environment=threads, workers=1)
     assert ran.status == 0, ran.error
     assert running.hashes(tmp_path / "artifacts") == running.hashes(finished)
 
