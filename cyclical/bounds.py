@@ -80,7 +80,7 @@ def lr_bounds(
     accuracies = learned["train_accuracy"].to_numpy(dtype=float)
     lr_min = rates[accuracies >= lr_min_share * accuracies.max()].min()
     lr_max = rates[accuracies >= lr_max_share * accuracies.max()].min()
-    if lr_max == lr_min:
+    if lr_max <= lr_min:
         lr_max = rates[rates > lr_min].min(initial=np.inf)
     if not np.isfinite(lr_max):
         raise InputError(

@@ -111,7 +111,7 @@ def _by_debian(workspace: Path) -> Path:
     own = _own_lists(workspace)
     strictly = ("-o", "APT::Update::Error-Mode=any")  # a mirror out of reach is else no failure
     update = _failure(workspace, APT_UPDATE_TIMEOUT_SECONDS, apt_get, "update", *own, *strictly)
-    download = _failure(workspace, APT_DOWNLOAD_TIMEOUT_SECONDS, apt_get, "download", *own, PACKAGE)
+    download = _failure(workspace, APT_DOWNLOAD_TIMEOUT_SECONDS, apt_get, "download", PACKAGE, *own)
     if download:
         raise InputError(f"{download}, {update}" if update else download)
     unpack = ("-x", *map(str, workspace.glob(f"{PACKAGE}_*.deb")), "unpacked")

@@ -329,6 +329,12 @@ def test_an_arm_that_diverged_has_no_final_figures_but_those_of_its_best_epoch()
     assert (row["epochs"], row["updates"], row["epochs_to_goal"]) == (3, 30, 2)
 
 
+def test_the_examples_of_an_epoch_that_broke_off_are_those_it_was_trained_on() -> None:
+    broken = history(0.7, np.nan)
+    broken.loc[1, "examples"] = 164
+    assert compare([(arm(), broken)])["examples"].tolist() == [164]
+
+
 def test_an_arm_that_diverged_at_once_has_no_best_figures_either() -> None:
     row = compared(np.nan, losses=[np.nan])
     figures = ["final_val_accuracy", "final_val_loss", "best_val_accuracy", "best_val_loss"]

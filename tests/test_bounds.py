@@ -92,6 +92,18 @@ def test_the_shares_are_85_and_93_percent_of_the_best_accuracy_and_may_just_be_r
     assert pair(lr_bounds(rates((1, 1, 1), (0.1, 1, 0.93), (0.01, 1, 0.85)))) == (0.01, 0.1)
 
 
+def test_other_shares_may_be_given() -> None:
+    table = rates((1, 1, 1.0), (0.1, 1, 0.8), (0.01, 1, 0.6), (1e-3, 1, 0.4))
+    assert pair(lr_bounds(table, lr_min_share=0.4, lr_max_share=0.8)) == (1e-3, 0.1)
+    assert pair(lr_bounds(table, lr_min_share=0.5)) == (0.01, 1)
+    assert pair(lr_bounds(table, lr_max_share=0.5, lr_min_share=0.41)) == (0.01, 0.1)
+
+
+def test_shares_that_fall_still_give_bounds_that_rise() -> None:
+    table = rates((1, 1, 0.95), (0.1, 1, 1.0), (0.01, 1, 0.6), (1e-3, 1, 0.4))
+    assert pair(lr_bounds(table, lr_min_share=0.9, lr_max_share=0.5)) == (0.1, 1)
+
+
 def test_lr_max_is_the_next_rate_that_learned_where_both_shares_fall_on_one() -> None:
     assert pair(lr_bounds(rates((0.01, 1, 0.2), (0.1, 1, 0.9), (1, 1, 0.85), (10, 1, 0.8)))) == (
         0.1,
@@ -280,6 +292,8 @@ def test_where_no_step_can_be_compared_the_error_says_what_to_widen(
 ) -> None:
     message = refusal_of_sizes(sizes(*accuracies), threshold=3.5)
     assert "batch_sweep.batch_sizes" in message
+    assert "batch_sweep.epochs" in message
+    assert ("(one size)" if len(accuracies) == 1 else "16->32: ") in message
 
 
 def test_where_no_step_holds_the_error_shows_the_steps_and_a_threshold_that_works() -> None:

@@ -134,8 +134,8 @@ def test_a_broken_data_folder_is_refused_in_one_line(
     ("changes", "told"),
     [
         (
-            {"batch_sweep__batch_sizes": [16, 401]},
-            "batch_sweep.batch_sizes asks for batches of 401",
+            {"batch_sweep__batch_sizes": [16, 512]},
+            "batch_sweep.batch_sizes asks for batches of 512",
         ),
         ({"data__train_images": 60_001}, "60001"),
     ],

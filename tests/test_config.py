@@ -63,6 +63,8 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "lr_sweep.epochs": 5,
         "lr_sweep.batch_size": 64,
         "lr_bounds.rule": "plateau",
+        "lr_bounds.lr_min_share": 0.85,
+        "lr_bounds.lr_max_share": 0.93,
         "lr_bounds.fixed": None,
         "clr.policy": "exp_range",
         "clr.gamma": 0.99994,
@@ -76,6 +78,7 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "cyclic_batch.learning_rate": 0.01,
         "cyclic_batch.reference": (16, 32, 64),
         "training.epochs": 20,
+        "comparison.goal": 0.9,
         "seeds": (0,),
         "workers": None,
         "artifacts": Path("artifacts"),
@@ -157,12 +160,15 @@ def test_every_field_that_sets_a_batch_size_is_named_with_its_largest() -> None:
         ("clr.step_size", 3, 3),
         ("clr.paper", [0.001, 0.002], (0.001, 0.002)),
         ("batch_sweep.batch_sizes", [8], (8,)),
+        ("batch_sweep.batch_sizes", [48, 3, 12], (48, 3, 12)),
+        ("lr_bounds.lr_min_share", 0.5, 0.5),
         ("batch_bounds.threshold", 0, 0.0),
         ("batch_bounds.fixed", [16, 128], (16, 128)),
         ("batch_bounds.fixed", [16, 16], (16, 16)),
         ("cyclic_batch.learning_rate", 0.5, 0.5),
         ("cyclic_batch.reference", [64, 16, 64], (64, 16, 64)),
         ("training.epochs", 2, 2),
+        ("comparison.goal", 1, 1.0),
         ("seeds", [3, 1], (3, 1)),
         ("workers", 4, 4),
         ("artifacts", "/tmp/a", Path("/tmp/a")),
@@ -330,6 +336,10 @@ def test_a_whole_section_cannot_be_set(section: str, value: Any) -> None:
         ("clr.gamma", 0),
         ("clr.gamma", 1.1),
         ("clr.gamma", math.nan),
+        ("lr_bounds.lr_min_share", 0),
+        ("lr_bounds.lr_max_share", 1.01),
+        ("comparison.goal", 0),
+        ("comparison.goal", 90),
         ("batch_bounds.threshold", -0.1),
         ("batch_bounds.threshold", math.nan),
         ("batch_bounds.threshold", math.inf),
@@ -410,6 +420,18 @@ def test_a_pair_of_sizes_that_no_doubling_joins_is_refused(value: list[int]) -> 
 
 
 @pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [([16, 48], 16, 48), ([16, 100], 16, 100), ([64, 16, 32, 96], 64, 96), ([2, 5, 4], 4, 5)],
+)
+def test_swept_sizes_that_no_doubling_joins_are_refused(
+    value: list[int], low: int, high: int
+) -> None:
+    message = refusal("batch_sweep.batch_sizes", value)
+    assert message.startswith("batch_sweep.batch_sizes: each size must be the one before times")
+    assert message.endswith(f"unlike {low} and {high}")
+
+
+@pytest.mark.parametrize(
     ("field", "value", "twice"),
     [
         ("lr_sweep.learning_rates", [0.1, 1e-3, 1e-2, 0.001], "0.001"),
@@ -476,7 +498,7 @@ rates = st.floats(1e-12, 100)
 
 @given(
     learning_rates=st.lists(rates, min_size=1, unique=True),
-    batch_sizes=st.lists(st.integers(1, 10**6), min_size=1, unique=True),
+    powers=st.lists(st.integers(0, 20), min_size=1, unique=True),
     pair=st.tuples(rates, rates).filter(lambda pair: pair[0] < pair[1]),
     bmin=st.integers(1, 1_000),
     doublings=st.integers(0, 12),
@@ -484,7 +506,7 @@ rates = st.floats(1e-12, 100)
 )
 def test_every_valid_value_is_taken_exactly_as_given(
     learning_rates: list[float],
-    batch_sizes: list[int],
+    powers: list[int],
     pair: tuple[float, float],
     bmin: int,
     doublings: int,
@@ -492,7 +514,7 @@ def test_every_valid_value_is_taken_exactly_as_given(
 ) -> None:
     settings = {
         "lr_sweep.learning_rates": learning_rates,
-        "batch_sweep.batch_sizes": batch_sizes,
+        "batch_sweep.batch_sizes": [bmin << power for power in powers],
         "lr_bounds.fixed": pair,
         "clr.paper": pair,
         "batch_bounds.fixed": (bmin, bmin << doublings),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,18 @@ def test_a_run_that_stopped_before_a_step_has_no_answer_of_it(shelf: Store) -> N
     swept = results.summary(shelf, run_of(lr_bounds(shelf)))
     assert (swept["lr_min"], swept["lr_max"]) == (1e-4, 1e-3)
     assert (swept["bmin"], swept["bmax"], swept["comparison"]) == (None, None, [])
+
+
+@pytest.mark.parametrize("step", ["lr_bounds", "batch_bounds", "clr_training", "comparison"])
+def test_a_result_that_is_gone_is_a_one_line_error_with_a_remedy(shelf: Store, step: str) -> None:
+    run = whole_run(shelf)
+    shutil.rmtree(shelf.root / step)
+    with pytest.raises(InputError) as caught:
+        results.summary(shelf, run)
+    message = str(caught.value)
+    assert str(shelf.root) in message
+    assert "`cyclical run`" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_bounds_that_were_fixed_are_told_like_those_that_were_found(shelf: Store) -> None:

@@ -224,6 +224,16 @@ def test_a_store_that_was_moved_is_as_whole_as_before(
     assert moved.find(slot_in(moved.root)) == written
 
 
+def test_a_file_of_the_store_itself_is_put_and_got(shelf: Store) -> None:
+    assert shelf.get("latest.json") is None
+    shelf.ensure_writable()
+    assert shelf.get("latest.json") is None
+    shelf.put("latest.json", b"first")
+    shelf.put("latest.json", b"second")
+    assert shelf.get("latest.json") == b"second"
+    assert files_below(shelf.root) == {"latest.json"}
+
+
 # The manifest
 
 

@@ -45,6 +45,10 @@ def finals(value: str, rows: Sequence[tuple[float, int, float, float]]) -> pd.Da
     return table.assign(val_loss=table["train_loss"] * 2, val_accuracy=table["train_accuracy"] / 2)
 
 
+def test_the_statuses_are_named_as_readers_of_the_table_expect() -> None:
+    assert (LEARNED, NOT_LEARNED, DIVERGED) == ("learned", "not_learned", "diverged")
+
+
 def test_a_point_learned_where_its_loss_is_finite_and_it_is_twice_as_good_as_chance() -> None:
     rows = [(1e-1, 0.4, 0.87), (1e-2, 1.9, 0.2), (1e-3, 2.2, 0.1999)]
     assert statuses("learning_rate", rows) == {1e-1: LEARNED, 1e-2: LEARNED, 1e-3: NOT_LEARNED}
@@ -163,6 +167,8 @@ def test_a_value_is_the_mean_over_its_seeds() -> None:
         "learning_rate",
         10,
     )
+    metrics = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert list(table.columns) == ["learning_rate", "seeds", *metrics, "status"]
     assert table["learning_rate"].tolist() == [0.01, 0.1]
     assert table["seeds"].tolist() == [1, 2]
     assert table["train_loss"].tolist() == pytest.approx([1, 0.4])

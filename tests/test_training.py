@@ -1,5 +1,7 @@
 """The training loop against a plain Keras loop, and against its own promises."""
 
+import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +98,25 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     other = models.build("lenet5", (28, 28, 1), CLASSES, seed=2).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_initial_weights_are_the_same_while_another_thread_draws_random_numbers() -> None:
+    """A worker's heartbeat and Prefect's client do, from the generator that Keras uses too."""
+    quiet = models.build("lenet5", (28, 28, 1), CLASSES, seed=1).get_weights()
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            random.random()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        disturbed = models.build("lenet5", (28, 28, 1), CLASSES, seed=1).get_weights()
+    finally:
+        stop.set()
+        other.join()
+    assert all(np.array_equal(a, b) for a, b in zip(quiet, disturbed, strict=True))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
