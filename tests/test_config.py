@@ -132,6 +132,8 @@ def test_every_field_that_sets_a_batch_size_is_named_with_its_largest() -> None:
         "cyclic_batch.reference": 64,
         "batch_sweep.batch_sizes": 8192,
     }
+    unsorted = resolve("notebook", {"batch_sweep.batch_sizes": [32, 2048, 64]})
+    assert unsorted.batch_sizes["batch_sweep.batch_sizes"] == 2048
     fixed = resolve("quick", {"batch_bounds.fixed": [8, 512], "cyclic_batch.reference": [96, 3]})
     assert fixed.batch_sizes == {
         "lr_sweep.batch_size": 64,

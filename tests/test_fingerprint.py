@@ -298,8 +298,9 @@ def test_a_task_is_its_function_and_what_that_names_in_its_file(fingerprint_of: 
         ("    return", '    """Do it."""\n\n    # by half\n    return'),
         ("SHARE = 0.5", "SHARE = (\n    0.50  # a half\n)"),
         ("SHARE = 0.5", "OTHER = 1\nSHARE = 0.5"),
+        ("SHARE = 0.5", "SHARE = 0.5\nOTHER = 2 * SHARE"),
     ],
-    ids=["module docstring", "docstring and comment", "layout", "a name it does not use"],
+    ids=["module docstring", "docstring and comment", "layout", "unused name", "use elsewhere"],
 )
 def test_what_means_the_same_leaves_a_task_as_it_is(
     fingerprint_of: OfTask, old: str, new: str
@@ -350,6 +351,21 @@ def test_a_change_of_a_helper_changes_the_task(fingerprint_of: OfTask, kind: str
 
         def work(value):
             return [helper(each) for each in value]
+    """
+    after = fingerprint_of(source.replace("+ 1", "+ 2"))
+    assert changed(fingerprint_of(source), after) == {"chores.helper"}
+
+
+def test_a_change_of_a_helper_under_a_condition_changes_the_task(fingerprint_of: OfTask) -> None:
+    source = """
+        import sys
+
+        if sys.version_info:
+            def helper(value):
+                return value + 1
+
+        def work(value):
+            return helper(value)
     """
     after = fingerprint_of(source.replace("+ 1", "+ 2"))
     assert changed(fingerprint_of(source), after) == {"chores.helper"}
@@ -436,7 +452,9 @@ def test_modules_that_a_task_does_not_use_do_not_count(fingerprint_of: OfTask) -
             return sweeps.LEARNED, QUICK, Store, json
 
         def beside():
-            return bounds.lr_bounds
+            from cyclical import arms as sweeps
+
+            return bounds.lr_bounds, sweeps
     """)
     assert set(hashes) == {"chores.work", "cyclical.sweeps"}
 

@@ -584,6 +584,11 @@ def test_a_root_that_is_or_lies_below_a_regular_file_is_refused_with_a_remedy(
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
+def test_a_root_that_exists_but_takes_no_file_is_refused_with_a_remedy() -> None:
+    with pytest.raises(InputError, match=r"/proc can't be written .*--set artifacts=FOLDER"):
+        Store(root=Path("/proc")).ensure_writable()
+
+
 # Keys
 
 plain = st.recursive(
