@@ -57,7 +57,7 @@ def notebook_fit() -> Callable[[int], float]:
 def loop_epoch(size: int) -> float:
     """Train one epoch in this process's kept loop; return the seconds."""
     from cyclical import training
-    from cyclical.config import LearningRate, Optimizer, Training
+    from cyclical.plans import LearningRate, Optimizer, Training
 
     settings = Training(
         label="benchmark",

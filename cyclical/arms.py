@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from cyclical import schedules
-from cyclical.config import Experiment, LearningRate, Optimizer, Training
+from cyclical.config import POLICIES, Experiment
+from cyclical.plans import LearningRate, Optimizer, Training
 
 SGD = Optimizer(name="sgd")
-RMSPROP = Optimizer(name="rmsprop")
 
 
 def lr_sweep(config: Experiment) -> Iterator[tuple[float, Training]]:
@@ -20,7 +20,7 @@ def lr_sweep(config: Experiment) -> Iterator[tuple[float, Training]]:
                     label=f"lr={repr(rate).removesuffix('.0')}",  # exact: no two rates share it
                     model=config.model,
                     optimizer=SGD,
-                    learning_rate=LearningRate(policy="constant", base_lr=rate),
+                    learning_rate=_constant(rate),
                     batch_sizes=(sweep.batch_size,),
                     epochs=sweep.epochs,
                     seed=seed,
@@ -38,7 +38,7 @@ def batch_sweep(config: Experiment, lr_min: float) -> Iterator[tuple[int, Traini
                     label=f"batch={size}",
                     model=config.model,
                     optimizer=SGD,
-                    learning_rate=LearningRate(policy="constant", base_lr=lr_min),
+                    learning_rate=_constant(lr_min),
                     batch_sizes=(size,),
                     epochs=config.batch_sweep.epochs,
                     seed=seed,
@@ -56,35 +56,48 @@ def clr(config: Experiment, lr_min: float, lr_max: float) -> Iterator[Training]:
             max_lr=high,
             step_size=clr.step_size,
             gamma=clr.gamma if clr.policy == "exp_range" else None,
+            scale_of=clr.scale_of if clr.policy not in POLICIES else None,
         )
-        for seed in config.seeds:
-            yield Training(
-                label=f"clr-{name}",
-                model=config.model,
-                optimizer=RMSPROP,
-                learning_rate=rate,
-                batch_sizes=(clr.batch_size,),
-                epochs=config.training.epochs,
-                seed=seed,
-            )
+        yield from _arm(config, f"clr-{name}", _rmsprop(config), rate, (clr.batch_size,))
 
 
 def cyclic_batch(config: Experiment, bmin: int, bmax: int) -> Iterator[Training]:
     """Train with a batch size that cycles by epoch: the derived range, the reference's sizes."""
-    derived = tuple(schedules.exponential_batches(bmin, bmax))
+    rate = _constant(config.cyclic_batch.learning_rate)
+    derived = _batch_cycle(config, bmin, bmax)
     for name, sizes in {"derived": derived, "reference": config.cyclic_batch.reference}.items():
-        for seed in config.seeds:
-            yield Training(
-                label=f"cyclic-batch-{name}",
-                model=config.model,
-                optimizer=SGD,
-                learning_rate=LearningRate(
-                    policy="constant", base_lr=config.cyclic_batch.learning_rate
-                ),
-                batch_sizes=sizes,
-                epochs=config.training.epochs,
-                seed=seed,
-            )
+        yield from _arm(config, f"cyclic-batch-{name}", SGD, rate, sizes)
+
+
+def effective_batch(config: Experiment, lr_min: float) -> Iterator[Training]:
+    """Train on accumulated gradients: groups of one size, and groups that grow and start again."""
+    settings = config.effective_batch
+    optimizer = Optimizer(name="sgd", momentum=settings.momentum)
+    groups = {"constant": (settings.group,), "cyclic": tuple(range(1, settings.group + 1))}
+    for name, accumulate in groups.items():
+        yield from _arm(
+            config,
+            f"effective-batch-{name}",
+            optimizer,
+            _constant(lr_min),
+            (settings.micro_batch,),
+            accumulate,
+        )
+
+
+def combined(config: Experiment, bmin: int, bmax: int) -> Iterator[Training]:
+    """Train with both cycling: the learning rate follows the batch size."""
+    settings = config.combined
+    at_bmin = config.cyclic_batch.learning_rate * bmin / config.fixed.batch_size
+    rate = LearningRate(policy=settings.scaling, base_lr=settings.lr_at_bmin or at_bmin)
+    yield from _arm(config, "combined", SGD, rate, _batch_cycle(config, bmin, bmax))
+
+
+def fixed(config: Experiment, lr_max: float) -> Iterator[Training]:
+    """Train with the fixed settings that cycling must beat."""
+    sizes = (config.fixed.batch_size,)
+    yield from _arm(config, "fixed-sgd", SGD, _constant(config.fixed.learning_rate), sizes)
+    yield from _arm(config, "fixed-rmsprop", _rmsprop(config), _constant(lr_max), sizes)
 
 
 def describe(training: Training) -> str:
@@ -93,12 +106,26 @@ def describe(training: Training) -> str:
     >>> from cyclical.config import QUICK
     >>> describe(next(cyclic_batch(QUICK, 16, 64)))
     'lr 0.01, batch 16-32-64'
+    >>> describe(next(combined(QUICK, 16, 64)))
+    'lr 0.0025-0.005-0.01, batch 16-32-64'
+    >>> [describe(arm) for arm in effective_batch(QUICK, 0.001)]
+    ['lr 0.001, batch 16 x 32', 'lr 0.001, batch 1..16 x 32']
     """
+    groups = training.accumulate
+    several = f"{groups[0]}..{groups[-1]}" if len(groups) > 1 else f"{groups[0]}"
+    micro = "-".join(str(size) for size in training.batch_sizes)
+    batches = micro if groups == (1,) else f"{several} x {micro}"
+    return f"lr {_describe_rate(training)}, batch {batches}"
+
+
+def _describe_rate(training: Training) -> str:
     rate = training.learning_rate
-    rates = f"{rate.base_lr:g}"
-    if rate.max_lr is not None:
-        rates = f"{rate.base_lr:g}..{rate.max_lr:g} {rate.policy}"
-    return f"lr {rates}, batch {'-'.join(str(size) for size in training.batch_sizes)}"
+    if rate.policy in schedules.SCALING:
+        follow = schedules.batch_scaled(rate.base_lr, min(training.batch_sizes), rate.policy)
+        return "-".join(f"{follow(size):.4g}" for size in training.batch_sizes)
+    if rate.max_lr is None:
+        return f"{rate.base_lr:g}"
+    return f"{rate.base_lr:g}..{rate.max_lr:g} {rate.policy}"
 
 
 def workload(config: Experiment, train_images: int) -> dict[str, tuple[int, int]]:
@@ -112,4 +139,41 @@ def workload(config: Experiment, train_images: int) -> dict[str, tuple[int, int]
         "batch_sweep": (batch_points * seeds, config.batch_sweep.epochs * train_images),
         "clr_training": (2 * seeds, full),
         "cyclic_batch_training": (2 * seeds, full),
+        "effective_batch_training": (2 * seeds, full),
+        "combined_training": (seeds, full),
+        "fixed_training": (2 * seeds, full),
     }
+
+
+def _arm(
+    config: Experiment,
+    label: str,
+    optimizer: Optimizer,
+    learning_rate: LearningRate,
+    batch_sizes: tuple[int, ...],
+    accumulate: tuple[int, ...] = (1,),
+) -> Iterator[Training]:
+    """Yield one full training a seed."""
+    for seed in config.seeds:
+        yield Training(
+            label=label,
+            model=config.model,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            batch_sizes=batch_sizes,
+            accumulate=accumulate,
+            epochs=config.training.epochs,
+            seed=seed,
+        )
+
+
+def _rmsprop(config: Experiment) -> Optimizer:
+    return Optimizer(name="rmsprop", epsilon=config.training.rmsprop_epsilon)
+
+
+def _constant(learning_rate: float) -> LearningRate:
+    return LearningRate(policy="constant", base_lr=learning_rate)
+
+
+def _batch_cycle(config: Experiment, bmin: int, bmax: int) -> tuple[int, ...]:
+    return schedules.batch_cycle(bmin, bmax, config.cyclic_batch.spacing, config.cyclic_batch.order)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cyclical.arms import describe
-from cyclical.config import Training
+from cyclical.plans import Training
 
 
 def compare(arms: Sequence[tuple[Training, pd.DataFrame]], goal: float = 0.90) -> pd.DataFrame:

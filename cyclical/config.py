@@ -1,10 +1,11 @@
-"""The experiment as frozen, validated values; the profiles; one training's settings.
+"""The experiment as frozen, validated values, and the profiles.
 
 Every number of the experiment is a field here. Field names are what `--set field=value` takes.
 """
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +50,20 @@ def _each_a_doubling(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return sizes
 
 
-Policy = Literal["triangular", "triangular2", "exp_range"]
+POLICIES = ("triangular", "triangular2", "exp_range")
+REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def _policy(name: str) -> str:
+    if name not in POLICIES and not REFERENCE.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is neither {', '.join(POLICIES)} nor your own scale function, "
+            "written package.module:function"
+        )
+    return name
+
+
+Policy = Annotated[str, AfterValidator(_policy)]
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -66,12 +80,17 @@ class Frozen(BaseModel):
 
 
 class Data(Frozen):
-    """Which images are studied; null counts mean all."""
+    """Which images are studied; null counts mean all.
+
+    With `validation_split` > 0 that share of the training images is held out: every epoch is scored
+    on it, and the test images are scored once, when a training has ended.
+    """
 
     name: Literal["fashion_mnist"] = "fashion_mnist"
     path: Path | None = None
     train_images: Count | None = None
     test_images: Count | None = None
+    validation_split: float = Field(default=0.0, ge=0, lt=1)
 
 
 class LrSweep(Frozen):
@@ -87,16 +106,21 @@ class LrSweep(Frozen):
 class LrBounds(Frozen):
     """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep."""
 
-    rule: Literal["plateau"] = "plateau"
+    rule: Literal["plateau", "smith", "argmin_tenth"] = "plateau"
     lr_min_share: float = Field(default=0.85, gt=0, le=1)
     lr_max_share: float = Field(default=0.93, gt=0, le=1)
     fixed: RatePair | None = None
 
 
 class Clr(Frozen):
-    """Training with a cyclical learning rate; `step_size` is the half-cycle in updates."""
+    """Training with a cyclical learning rate; `step_size` is the half-cycle in updates.
+
+    `policy` may name a function of your own, package.module:function, that scales the amplitude: it
+    is called with the number of the cycle (from 1) or of the update (from 0), as `scale_of` says.
+    """
 
     policy: Policy = "exp_range"
+    scale_of: Literal["cycle", "iteration"] = "cycle"
     gamma: float = Field(default=0.99994, gt=0, le=1)
     step_size: Count = 2000
     batch_size: Count = 64
@@ -119,14 +143,50 @@ class BatchBounds(Frozen):
     """
 
     threshold: float = Field(default=3.5, ge=0)
+    stretch: Literal["first", "outer"] = "first"
     fixed: BatchPair | None = None
 
 
 class CyclicBatch(Frozen):
-    """Training with a batch size that cycles from epoch to epoch, with SGD."""
+    """Training with a batch size that cycles from epoch to epoch, with SGD.
+
+    `spacing` and `order` shape the cycle between bmin and bmax; `reference` is what the published
+    run trained.
+    """
 
     learning_rate: Rate = 0.01
+    spacing: Literal["exponential", "linear"] = "exponential"
+    order: Literal["ascending", "descending"] = "ascending"
     reference: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1)
+
+
+class EffectiveBatch(Frozen):
+    """Training with gradients averaged over micro-batches, with SGD at lr_min.
+
+    An update averages `group` micro-batches, or 1, 2, ... `group` of them and round again.
+    """
+
+    micro_batch: Count = 256
+    group: Count = 16
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+class Combined(Frozen):
+    """Training with both cycling, with SGD: the learning rate follows the batch size.
+
+    Without `lr_at_bmin` the rate is cyclic_batch.learning_rate at fixed.batch_size, scaled down
+    linearly to bmin: 0.01 bmin / 64.
+    """
+
+    scaling: Literal["linear", "sqrt"] = "linear"
+    lr_at_bmin: Rate | None = None
+
+
+class Fixed(Frozen):
+    """The fixed settings that cycling must beat: SGD at this rate, RMSprop at lr_max."""
+
+    learning_rate: Rate = 0.01
+    batch_size: Count = 64
 
 
 class Comparison(Frozen):
@@ -136,9 +196,14 @@ class Comparison(Frozen):
 
 
 class Arms(Frozen):
-    """What all full trainings share."""
+    """What all full trainings share.
+
+    `rmsprop_epsilon` stands inside RMSprop's root, lr g / sqrt(v + epsilon); null is Keras's 1e-7.
+    The published run's Keras added 1e-7 outside the root, which 1e-14 comes closest to.
+    """
 
     epochs: Count = 20
+    rmsprop_epsilon: Rate | None = None
 
 
 class Experiment(Frozen):
@@ -152,6 +217,9 @@ class Experiment(Frozen):
     batch_sweep: BatchSweep = BatchSweep()
     batch_bounds: BatchBounds = BatchBounds()
     cyclic_batch: CyclicBatch = CyclicBatch()
+    effective_batch: EffectiveBatch = EffectiveBatch()
+    combined: Combined = Combined()
+    fixed: Fixed = Fixed()
     training: Arms = Arms()
     comparison: Comparison = Comparison()
     seeds: Annotated[tuple[Seed, ...], Distinct] = Field(default=(0,), min_length=1)
@@ -165,50 +233,18 @@ class Experiment(Frozen):
             "lr_sweep.batch_size": self.lr_sweep.batch_size,
             "clr.batch_size": self.clr.batch_size,
             "cyclic_batch.reference": max(self.cyclic_batch.reference),
+            "effective_batch.micro_batch": self.effective_batch.micro_batch,
+            "fixed.batch_size": self.fixed.batch_size,
         }
         if self.batch_bounds.fixed:
             return sizes | {"batch_bounds.fixed": self.batch_bounds.fixed[1]}
         return sizes | {"batch_sweep.batch_sizes": max(self.batch_sweep.batch_sizes)}
 
 
-class Optimizer(Frozen):
-    """A Keras optimizer at its defaults but for what is named here."""
-
-    name: Literal["sgd", "rmsprop"]
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-
-
-class LearningRate(Frozen):
-    """A learning-rate schedule by name; `constant` keeps base_lr."""
-
-    policy: Literal["constant"] | Policy
-    base_lr: Rate
-    max_lr: Rate | None = None
-    step_size: Count | None = None
-    gamma: float | None = None
-
-
-class Training(Frozen):
-    """One training, complete: all that its result depends on besides data, code and versions.
-
-    `batch_sizes` is cycled from epoch to epoch and names the micro-batch; an update averages
-    `accumulate` micro-batches, cycled from update to update.
-    """
-
-    label: str
-    model: str
-    optimizer: Optimizer
-    learning_rate: LearningRate
-    batch_sizes: tuple[Count, ...]
-    accumulate: tuple[Count, ...] = (1,)
-    epochs: Count
-    seed: Seed
-
-
 NOTEBOOK = Experiment()
 """The published experiment at full size.
 
-Command: `cyclical run --profile notebook`. 185 epochs of 60,000 images.
+Command: `cyclical run --profile notebook`. 285 epochs of 60,000 images.
 """
 
 QUICK = Experiment(
@@ -216,6 +252,7 @@ QUICK = Experiment(
     lr_sweep=LrSweep(epochs=3),
     clr=Clr(step_size=158),  # two epochs of 79 updates
     batch_sweep=BatchSweep(batch_sizes=tuple(16 << power for power in range(7)), epochs=3),
+    effective_batch=EffectiveBatch(micro_batch=32),
     training=Arms(epochs=7),  # one cycle of all seven sizes closes
 )
 """The same graph scaled down to minutes on two CPU cores.

@@ -68,11 +68,15 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What is trained on, what is tested on, and the name of each label."""
+    """What is trained on, what is tested on, and the name of each label.
+
+    `validation` is what was held out of the training images, if anything.
+    """
 
     train: Part
     test: Part
     class_names: tuple[str, ...]
+    validation: Part | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,11 @@ class _Idx:
 
 
 def load(
-    name: str, path: Path | None, train_images: int | None, test_images: int | None
+    name: str,
+    path: Path | None,
+    train_images: int | None,
+    test_images: int | None,
+    validation_split: float = 0.0,
 ) -> Dataset:
     """Read a data set and check it: structure, counts, and the MD5 of every file.
 
@@ -92,10 +100,12 @@ def load(
         path: The folder of the four IDX files; None looks where `find_source` does.
         train_images: How many training images, the first n; None for all 60,000.
         test_images: How many test images, the first n; None for all 10,000.
+        validation_split: The share of these training images that is held out, see `hold_out`.
 
     Raises:
-        InputError: The name is unknown, no source is found, a file is missing or damaged, or a
-            count is below 1 or above the number of images there are.
+        InputError: The name is unknown, no source is found, a file is missing or damaged, a
+            count is below 1 or above the number of images there are, or the split leaves a part
+            empty.
     """
     if name != NAME:
         raise InputError(f"data.name must be {NAME}, but is {name!r}: no other data set is known")
@@ -104,7 +114,34 @@ def load(
     folder = find_source(path)
     train = _first("data.train_images", _read_part(folder, *IDX_FILES[:2]), train_images)
     test = _first("data.test_images", _read_part(folder, *IDX_FILES[2:]), test_images)
-    return Dataset(train, test, CLASS_NAMES)
+    if not validation_split:
+        return Dataset(train, test, CLASS_NAMES)
+    kept, held_out = hold_out(train, validation_split)
+    return Dataset(kept, test, CLASS_NAMES, held_out)
+
+
+def hold_out(part: Part, share: float) -> tuple[Part, Part]:
+    """Split a part by class: (what is kept, what is held out), each in the order given.
+
+    Of every class the last images are held out, `share` of them, rounded; so both parts have the
+    classes in the same proportions, whatever the order of the images.
+
+    Raises:
+        InputError: One of the two would be empty.
+    """
+    held = np.zeros(len(part.labels), dtype=bool)
+    for label in np.unique(part.labels):
+        (places,) = np.nonzero(part.labels == label)
+        held[places[len(places) - round(share * len(places)) :]] = True
+    if held.all() or not held.any():
+        raise InputError(
+            f"data.validation_split = {share:g} of {len(held)} training images leaves nothing to "
+            f"{'train on' if held.all() else 'validate on'}: take more images or another share"
+        )
+    return (
+        Part(part.images[~held], part.labels[~held]),
+        Part(part.images[held], part.labels[held]),
+    )
 
 
 def find_source(path: Path | None) -> Path:
@@ -170,17 +207,16 @@ def class_counts(dataset: Dataset) -> pd.DataFrame:
     """Count the images of each class.
 
     Returns:
-        One row a class: `label` (0, 1, ...), `name`, `train` and `test` (numbers of images).
+        One row a class: `label` (0, 1, ...), `name`, `train` and `test` (numbers of images), and
+        `validation` where images are held out.
     """
     classes = len(dataset.class_names)
-    return pd.DataFrame(
-        {
-            "label": np.arange(classes),
-            "name": dataset.class_names,
-            "train": np.bincount(dataset.train.labels, minlength=classes),
-            "test": np.bincount(dataset.test.labels, minlength=classes),
-        }
-    )
+    parts = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
+    counts = {
+        name: np.bincount(part.labels, minlength=classes) for name, part in parts.items() if part
+    }
+    columns = {"label": np.arange(classes), "name": dataset.class_names, **counts}
+    return pd.DataFrame(columns)
 
 
 def to_idx(values: UInt8) -> bytes:

@@ -5,9 +5,13 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from platform import python_version_tuple
 from typing import Any
+
+from cyclical import user_code
+from cyclical.errors import InputError
 
 PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
@@ -61,6 +65,63 @@ def of_task(function: Callable[..., Any]) -> dict[str, str]:
     modules += [module for name in named for module in _imports(defined[name], PACKAGE)]
     own = {f"{function.__module__}.{name}": _hash(defined[name]) for name in sorted(named)}
     return own | of_modules(module for module in modules if _is_module(module, PACKAGE))
+
+
+def of_user_code(reference: str) -> dict[str, str]:
+    """Fingerprint the module that a reference names, and all it imports from the same folder.
+
+    Args:
+        reference: `package.module:function`, whose module can be imported from where we are.
+
+    Returns:
+        Module name -> hash of its syntax tree. Installed packages elsewhere don't count.
+
+    Raises:
+        InputError: There is no such module, or it has no Python source.
+    """
+    module = reference.partition(":")[0]
+    user_code.look_here()
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):  # a parent package is missing or broken
+        spec = None
+    if spec is None or not (spec.origin or "").endswith(".py"):
+        raise InputError(
+            f"{reference}: no file {module.replace('.', '/')}.py is found among the installed "
+            f"packages or in {Path.cwd()}"
+        )
+    source = Path(spec.origin or "")
+    root = source.parents[module.count(".") + (source.name == "__init__.py")]
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _source_below(root, name)
+        if name not in found and file is not None:
+            tree = ast.parse(file.read_bytes())
+            waiting += _imported_below(tree, name, is_package=file.name == "__init__.py")
+            found[name] = _hash(tree)
+    return dict(sorted(found.items()))
+
+
+def _source_below(root: Path, module: str) -> Path | None:
+    place = root.joinpath(*module.split("."))
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _imported_below(tree: ast.Module, module: str, *, is_package: bool) -> list[str]:
+    """Name all that a module's imports may load: packages, modules, and names that are modules."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            up = module.split(".")[: -node.level + is_package or None] if node.level else []
+            base = ".".join([*up, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    parts = [name.split(".") for name in names if name]
+    return [".".join(part[: count + 1]) for part in parts for count in range(len(part))]
 
 
 def versions(code: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:

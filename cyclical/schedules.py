@@ -109,6 +109,80 @@ def exp_range(base_lr: float, max_lr: float, step_size: int, gamma: float) -> Sc
     return cyclical(base_lr, max_lr, step_size, lambda _, iteration: gamma**iteration)
 
 
+def scaled(
+    base_lr: float,
+    max_lr: float,
+    step_size: int,
+    scale: Callable[[float], float],
+    scale_of: str = "cycle",
+) -> Schedule:
+    """Scale the amplitude by a function of your own; see `cyclical`.
+
+    >>> scaled(0.001, 0.005, 100, lambda cycle: 1 / cycle)(300)
+    0.003
+
+    Args:
+        base_lr: The least learning rate, > 0.
+        max_lr: The greatest learning rate where the scale is 1, > base_lr.
+        step_size: The half-cycle in updates, >= 1.
+        scale: Called with one number at a time; returns the factor of the amplitude, >= 0.
+        scale_of: What `scale` is called with: the number of the `cycle` (1, 2, ...) or of the
+            `iteration` (0, 1, ...).
+
+    Raises:
+        InputError: As `cyclical`; on calling the schedule, where `scale` fails or gives no finite
+            number >= 0.
+    """
+
+    def factors(number: Float64, iteration: Float64) -> Float64:
+        distinct, places = np.unique(
+            number if scale_of == "cycle" else iteration, return_inverse=True
+        )
+        known = np.array([_factor(scale, scale_of, value) for value in distinct.tolist()])
+        return known[places].reshape(number.shape) if known.size else number
+
+    return cyclical(base_lr, max_lr, step_size, factors)
+
+
+SCALING = {"linear": 1.0, "sqrt": 0.5}
+"""Rules by which the learning rate follows the batch size: the exponent of the sizes' ratio."""
+
+
+def batch_scaled(lr_at_bmin: float, bmin: int, rule: str = "linear") -> Callable[[int], float]:
+    """Let the learning rate follow the batch size b: lr = lr_at_bmin (b / bmin)^p.
+
+    p is 1 by the rule `linear` (Goyal et al., arXiv 1706.02677, section 2.1) and 1/2 by the rule
+    `sqrt` (Krizhevsky, arXiv 1404.5997, section 5). Returns batch size -> learning rate.
+
+    >>> batch_scaled(0.0025, 16)(64)
+    0.01
+    >>> batch_scaled(0.0025, 16, "sqrt")(64)
+    0.005
+    """
+    _positive("lr_at_bmin", lr_at_bmin)
+    return lambda batch_size: lr_at_bmin * float((batch_size / bmin) ** SCALING[rule])
+
+
+def batch_cycle(bmin: int, bmax: int, spacing: str, order: str) -> tuple[int, ...]:
+    """Return the sizes of one batch-size cycle.
+
+    `exponential` spacing doubles from bmin to bmax. `linear` spacing takes as many sizes in equal
+    steps, rounded. In `descending` order the cycle runs from bmax to bmin.
+
+    >>> batch_cycle(16, 256, "exponential", "ascending")
+    (16, 32, 64, 128, 256)
+    >>> batch_cycle(16, 256, "linear", "descending")
+    (256, 196, 136, 76, 16)
+
+    Raises:
+        InputError: bmax is not bmin times a power of two.
+    """
+    sizes = exponential_batches(bmin, bmax)
+    if spacing == "linear":
+        sizes = np.linspace(bmin, bmax, len(sizes)).round().astype(int).tolist()
+    return tuple(sizes if order == "ascending" else reversed(sizes))
+
+
 def exponential_batches(bmin: int, bmax: int) -> list[int]:
     """Return the sizes of one batch-size cycle: bmin, 2 bmin, 4 bmin, ... bmax.
 
@@ -156,6 +230,21 @@ def epoch_plan(
         groups = (size * count for count in counts)
         plan.append((size, update_boundaries(examples, groups)))
     return plan
+
+
+def _factor(scale: Callable[[float], float], scale_of: str, value: float) -> float:
+    try:
+        factor = float(scale(value))
+    except Exception as error:
+        raise InputError(
+            f"the scale function fails at {scale_of} {value:g} ({type(error).__name__}: {error})"
+        ) from error
+    if not (math.isfinite(factor) and factor >= 0):
+        raise InputError(
+            f"the scale function gives {factor} at {scale_of} {value:g}: it must give a finite "
+            "number, at least 0"
+        )
+    return factor
 
 
 def _positive(name: str, rate: float) -> None:

@@ -14,7 +14,16 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "clr_training": ("load_data", "lr_bounds"),
     "batch_bounds": ("batch_sweep",),
     "cyclic_batch_training": ("load_data", "batch_bounds"),
-    "comparison": ("clr_training", "cyclic_batch_training"),
+    "effective_batch_training": ("load_data", "lr_bounds"),
+    "combined_training": ("load_data", "batch_bounds"),
+    "fixed_training": ("load_data", "lr_bounds"),
+    "comparison": (
+        "clr_training",
+        "cyclic_batch_training",
+        "effective_batch_training",
+        "combined_training",
+        "fixed_training",
+    ),
 }
 
 

@@ -17,12 +17,13 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cyclical import models, schedules
-from cyclical.config import LearningRate, Optimizer, Training
+from cyclical import models
 from cyclical.datasets import Part, normalised
+from cyclical.plans import Epoch, Optimizer, Training, lay_out
 
 CHUNK_EXAMPLES = 2048  # about a second of one core
 SCORING_BATCH = 500
+UNSCORED = {"val_loss": np.nan, "val_accuracy": np.nan}
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,26 @@ class Outcome:
     """What a training leaves.
 
     `history`: one row an epoch: epoch (from 1), updates and examples (so far), train_loss,
-    train_accuracy (means over the epoch's examples in training mode), val_loss, val_accuracy (test
-    set).
+    train_accuracy (means over the epoch's examples in training mode), val_loss, val_accuracy.
     `iterations`: one row an update: iteration (from 0), learning_rate, batch_size, loss, accuracy
     (of that update's examples alone).
+    `test`: one row, test_loss and test_accuracy after the last epoch (NaN after divergence); None
+    where no test examples were given.
     """
 
     history: pd.DataFrame
     iterations: pd.DataFrame
+    test: pd.DataFrame | None = None
 
 
 def train(
     training: Training,
     train: Part,
-    test: Part,
+    validation: Part,
     classes: int,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    test: Part | None = None,
 ) -> Outcome:
     """Train a fresh model and score it after every epoch.
 
@@ -67,9 +72,10 @@ def train(
     Args:
         training: The settings; with the data they fix the result to the bit on one machine.
         train: The examples that are trained on, all of them in every epoch.
-        test: The examples that are scored after every epoch, all of them.
+        validation: The examples that are scored after every epoch, all of them.
         classes: The number of classes.
         on_progress: Called about once a second; an exception from it ends the training.
+        test: Examples that are scored once, at the end.
     """
     loop = _loop(
         training.model,
@@ -79,43 +85,30 @@ def train(
         accumulating=training.accumulate != (1,),
     )
     loop.reset(training.seed)
-    tensors, scored = _tensors(train), _tensors(test)
-    plan = schedules.epoch_plan(
-        len(train.labels), training.epochs, training.batch_sizes, training.accumulate
-    )
-    rates = learning_rates(training.learning_rate, sum(len(cuts) - 1 for _, cuts in plan))
+    tensors, scored = _tensors(train), _tensors(validation)
     rows: list[dict[str, float]] = []
     traces: list[pd.DataFrame] = []
-    for epoch, (micro_batch, cuts) in enumerate(plan):
-        first = sum(len(trace) for trace in traces)
-        order = epoch_order(training.seed, epoch, len(train.labels))
+    for number, epoch in enumerate(lay_out(training, len(train.labels))):
 
-        def report(trace: pd.DataFrame, epoch: int = epoch) -> None:
-            on_progress(_progress(trace, epoch, training.epochs, len(train.labels)))
+        def report(trace: pd.DataFrame, number: int = number) -> None:
+            on_progress(_progress(trace, number, training.epochs, len(train.labels)))
 
-        trace = _epoch(loop, tensors, order, cuts, rates[first:], micro_batch, report)
-        trace.insert(0, "iteration", np.arange(first, first + len(trace), dtype=np.int64))
+        order = epoch_order(training.seed, number, len(train.labels))
+        trace = _epoch(loop, tensors, order, epoch, report)
         traces.append(trace)
         row = {
-            "epoch": epoch + 1,
-            "updates": first + len(trace),
-            "examples": epoch * len(order) + int(trace["batch_size"].sum()),
+            "epoch": number + 1,
+            "updates": sum(len(trace) for trace in traces),
+            "examples": number * len(order) + int(trace["batch_size"].sum()),
         } | _means(trace)
-        if not np.isfinite(row["train_loss"]):
-            rows.append(row | {"val_loss": np.nan, "val_accuracy": np.nan})
+        diverged = not np.isfinite(row["train_loss"])
+        rows.append(row | (UNSCORED if diverged else loop.score(scored)))
+        if diverged:
             break
-        rows.append(row | loop.score(scored))
-    return Outcome(pd.DataFrame(rows), pd.concat(traces, ignore_index=True))
-
-
-def learning_rates(settings: LearningRate, updates: int) -> NDArray[np.float64]:
-    """Evaluate a learning-rate schedule for a whole training, float64 of shape (updates,)."""
-    if settings.policy == "constant":
-        schedule = schedules.constant(settings.base_lr)
-    else:
-        arguments: dict[str, Any] = settings.model_dump(exclude={"policy"}, exclude_none=True)
-        schedule = getattr(schedules, settings.policy)(**arguments)
-    return schedule(np.arange(updates))
+    iterations = pd.concat(traces, ignore_index=True)
+    iterations.insert(0, "iteration", np.arange(len(iterations), dtype=np.int64))
+    final = None if test is None else _final(loop, test, diverged)
+    return Outcome(pd.DataFrame(rows), iterations, final)
 
 
 def epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int32]:
@@ -123,27 +116,34 @@ def epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int32]:
     return np.random.default_rng([seed, epoch]).permutation(examples).astype(np.int32)
 
 
+def _final(loop: "_Loop", test: Part, diverged: bool) -> pd.DataFrame:
+    scores = UNSCORED if diverged else loop.score(_tensors(test))
+    return pd.DataFrame([scores]).rename(
+        columns={"val_loss": "test_loss", "val_accuracy": "test_accuracy"}
+    )
+
+
 def _epoch(
     loop: "_Loop",
     tensors: tuple[Any, Any],
     order: NDArray[np.int32],
-    cuts: NDArray[np.int32],
-    rates: NDArray[np.float64],
-    micro_batch: int,
+    epoch: Epoch,
     report: Callable[[pd.DataFrame], None],
 ) -> pd.DataFrame:
     """Run one epoch in chunks; return its trace, ended at the first loss that is not finite."""
-    chunk = max(1, CHUNK_EXAMPLES // int(cuts[1]))
+    cuts, rates = epoch.boundaries, epoch.learning_rates
     losses: list[NDArray[np.float32]] = []
     accuracies: list[NDArray[np.float32]] = []
-    for start in range(0, len(cuts) - 1, chunk):
-        ends = cuts[start : start + chunk + 1]
+    start = 0
+    while start < len(rates):
+        most = int(np.searchsorted(cuts, cuts[start] + CHUNK_EXAMPLES, side="right")) - 1
+        end = max(start + 1, most)
         loss, accuracy = loop.run(
             *tensors,
             order,
-            ends,
-            rates[start : start + len(ends) - 1].astype(np.float32),
-            np.int32(micro_batch),
+            cuts[start : end + 1],
+            rates[start:end].astype(np.float32),
+            np.int32(epoch.micro_batch),
         )
         losses.append(loss.numpy())
         accuracies.append(accuracy.numpy())
@@ -159,6 +159,7 @@ def _epoch(
         report(trace)
         if not np.isfinite(losses[-1][-1]):
             break
+        start = end
     return trace
 
 
@@ -318,4 +319,5 @@ def _hits(targets: Any, predictions: Any) -> Any:
 def _keras_optimizer(settings: Optimizer) -> Any:
     if settings.name == "sgd":
         return keras.optimizers.SGD(momentum=settings.momentum)
-    return keras.optimizers.RMSprop(momentum=settings.momentum)
+    named = {} if settings.epsilon is None else {"epsilon": settings.epsilon}
+    return keras.optimizers.RMSprop(momentum=settings.momentum, **named)

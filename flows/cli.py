@@ -107,7 +107,8 @@ def _experiment(chosen: config.Experiment, wanted: Collection[str], **parameters
         from flows.experiment import experiment
         from tasks.progress import observed_by
 
-        work = arms.workload(chosen, chosen.data.train_images or 60_000)
+        images = (chosen.data.train_images or 60_000) * (1 - chosen.data.validation_split)
+        work = arms.workload(chosen, round(images))
         display = Display(console, {step: work[step] for step in work if step in wanted})
         with display.live(), observed_by(display), _told_on(console):
             try:

@@ -45,11 +45,16 @@ def experiment(
         lr_bounds = stage("lr_bounds", stages.derive_lr_bounds, data, lr_sweep)
         batch_sweep = stage("batch_sweep", stages.sweep_batch_sizes, data, lr_bounds)
         clr = stage("clr_training", stages.train_with_cyclical_rates, data, lr_bounds)
+        effective = stage(
+            "effective_batch_training", stages.train_with_effective_batches, data, lr_bounds
+        )
+        fixed = stage("fixed_training", stages.train_with_fixed_settings, data, lr_bounds)
         batch_bounds = stage("batch_bounds", stages.detect_batch_bounds, batch_sweep)
         cyclic = stage(
             "cyclic_batch_training", stages.train_with_cyclic_batches, data, batch_bounds
         )
-        stage("comparison", stages.compare, clr, cyclic)
+        combined = stage("combined_training", stages.train_with_both_cycling, data, batch_bounds)
+        stage("comparison", stages.compare, clr, cyclic, effective, combined, fixed)
         stage.finish()
         results.record(
             run.store,

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from prefect import Task
 
 from cyclical import arms, bounds
-from cyclical.config import Experiment, Training
+from cyclical.config import Experiment
 from cyclical.errors import InputError
+from cyclical.plans import Training, lay_out
 from cyclical.store import Artifact
 from tasks import bounds as bounds_tasks
 from tasks import comparison, data, pictures, sweeps, training
@@ -71,6 +72,8 @@ def load_data(stage: Stage) -> Artifact:
     """Load the data, describe the model, draw samples."""
     loaded = stage.here(data.load_data, "data", settings=stage.config.data)
     _refuse_batches_above(loaded.rows["train.parquet"], stage.config)
+    for arm in arms.clr(stage.config, *stage.config.clr.paper):
+        lay_out(arm, loaded.rows["train.parquet"])  # the user's scale must not fail hours later
     stage.run.submit(
         stage.step, data.describe_model, "model", data=loaded, model=stage.config.model
     )
@@ -138,6 +141,25 @@ def train_with_cyclic_batches(
 ) -> Later[Arms]:
     """Train with a batch size that cycles from epoch to epoch."""
     return _train_arms(stage, loaded, arms.cyclic_batch(stage.config, *sizes))
+
+
+def train_with_effective_batches(
+    stage: Stage, loaded: Artifact, rates: tuple[float, float]
+) -> Later[Arms]:
+    """Train at lr_min on gradients averaged over groups of micro-batches."""
+    return _train_arms(stage, loaded, arms.effective_batch(stage.config, rates[0]))
+
+
+def train_with_both_cycling(stage: Stage, loaded: Artifact, sizes: tuple[int, int]) -> Later[Arms]:
+    """Train with a learning rate that follows the cycle of the batch size."""
+    return _train_arms(stage, loaded, arms.combined(stage.config, *sizes))
+
+
+def train_with_fixed_settings(
+    stage: Stage, loaded: Artifact, rates: tuple[float, float]
+) -> Later[Arms]:
+    """Train with the settings that cycling must beat."""
+    return _train_arms(stage, loaded, arms.fixed(stage.config, rates[1]))
 
 
 def compare(stage: Stage, *trained: Later[Arms]) -> Artifact:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from cyclical import fingerprint
 from cyclical.errors import InputError
+from cyclical.plans import Training
 from cyclical.store import Artifact, DamagedError, Slot, Store, Table, recipe_key
 
 RECORDS = ".records"
@@ -74,11 +75,20 @@ def slot_for(
 ) -> Slot:
     """Work out where a task's result goes: the recipe it follows from, and the recipe's hash.
 
-    The recipe holds the task's inputs (of artifacts the content hashes alone), the fingerprint of
-    its code, the versions that this code depends on, and TensorFlow's environment where it is used.
+    The recipe holds the task's inputs (of artifacts the content hashes alone), the fingerprints of
+    its code and of the user's that it calls, the versions that this code depends on, and
+    TensorFlow's environment where it is used.
     """
     code, versions = _code_and_versions(task.fn)
     recipe: dict[str, Any] = {"inputs": _plain(inputs), "code": code, "versions": versions}
+    theirs = {
+        reference: _user_code(reference)
+        for value in inputs.values()
+        if isinstance(value, Training)
+        for reference in value.user_code
+    }
+    if theirs:
+        recipe["user_code"] = theirs
     if "tensorflow" in versions:
         recipe["environment"] = ARITHMETIC
     return Slot(
@@ -94,6 +104,12 @@ def _code_and_versions(function: Callable[..., Any]) -> tuple[dict[str, str], di
 
 
 @cache
+def _user_code(reference: str) -> dict[str, str]:
+    """Read the user's sources once a process, as our own."""
+    return fingerprint.of_user_code(reference)
+
+
+@cache
 def _modules_now(modules: tuple[str, ...]) -> dict[str, str]:
     return fingerprint.of_modules(modules)
 
@@ -106,7 +122,9 @@ def refuse_edited_code(slot: Slot) -> None:
     keyed = {
         name: code for name, code in slot.recipe["code"].items() if name.startswith("cyclical.")
     }
-    if _modules_now(tuple(keyed)) != keyed:
+    theirs: dict[str, dict[str, str]] = slot.recipe.get("user_code", {})
+    edited = [reference for reference, code in theirs.items() if _user_code(reference) != code]
+    if edited or _modules_now(tuple(keyed)) != keyed:
         raise InputError(
             "the code was edited while the run was going on, so its results would be kept under "
             "the wrong key: run again"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prefect import task
 
 from cyclical import comparison
-from cyclical.config import Training
+from cyclical.plans import Training
 from cyclical.store import Artifact, Slot, Store
 from tasks.caching import save
 

@@ -9,17 +9,22 @@ from tasks.caching import refuse_edited_code, save
 
 @task
 def load_data(slot: Slot, settings: config.Data) -> Artifact:
-    """Load, check and cut the data set: train.parquet, test.parquet, class_counts.parquet."""
+    """Load, check and cut the data set: train.parquet, test.parquet, class_counts.parquet.
+
+    Where training images are held out, validation.parquet has them.
+    """
     dataset = datasets.load(
-        settings.name, settings.path, settings.train_images, settings.test_images
+        settings.name,
+        settings.path,
+        settings.train_images,
+        settings.test_images,
+        settings.validation_split,
     )
+    parts = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
     return save(
         slot,
-        {
-            "train.parquet": datasets.to_table(dataset.train),
-            "test.parquet": datasets.to_table(dataset.test),
-            "class_counts.parquet": datasets.class_counts(dataset),
-        },
+        {f"{name}.parquet": datasets.to_table(part) for name, part in parts.items() if part}
+        | {"class_counts.parquet": datasets.class_counts(dataset)},
     )
 
 

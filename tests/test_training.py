@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras import layers
 
 from cyclical import datasets, models, schedules, training
-from cyclical.config import LearningRate, Optimizer, Training
 from cyclical.datasets import Part
+from cyclical.plans import LearningRate, Optimizer, Training
 
 CLASSES = 10
 
