@@ -12,6 +12,10 @@ from cyclical.errors import InputError
 from cyclical.schedules import exponential_batches
 from cyclical.sweeps import LEARNED, with_status
 
+Float64 = NDArray[np.float64]
+STRETCHES = ("first", "outer")
+LR_RULES = ("plateau", "smith", "argmin_tenth")
+
 
 @dataclass(frozen=True)
 class LearningRateBounds:
@@ -51,23 +55,33 @@ def lr_bounds(
 ) -> LearningRateBounds:
     """Read lr_min and lr_max off a learning-rate sweep.
 
-    Rule `plateau`: with A the best final training accuracy over the points that learned, lr_min is
-    the smallest rate whose accuracy reaches 0.85 A and lr_max the smallest that reaches 0.93 A;
-    where both are one rate, lr_max is the next larger rate that learned. Only swept rates are
-    returned.
+    Only rates that were swept and learned are returned (see `sweeps.with_status`). Below, A is the
+    best final training accuracy of the points that learned, c = 1 / classes that of guessing.
+
+    - `plateau`: lr_min is the smallest rate whose accuracy reaches 0.85 A, lr_max the smallest that
+      reaches 0.93 A; where both are one rate, lr_max is the next larger one.
+    - `smith`: lr_min is the smallest rate at which accuracy has begun to rise: a tenth of the rise
+      from c to A is done. lr_max is the smallest rate above it at which the rise slows, nine
+      tenths of it being done, or turns: at the next swept rate accuracy is lower or did not learn,
+      or there is none. After Smith, arXiv 1506.01186, section 3.3: "when the accuracy starts to
+      increase and when the accuracy slows, becomes ragged, or starts to fall".
+    - `argmin_tenth`: lr_max is a tenth of the rate with the least loss, and lr_min a tenth of
+      lr_max, each snapped to the nearest rate on a log scale (of two equally near, and of two with
+      the same loss, the smaller); where both are one rate, lr_min is the next smaller one.
 
     Args:
         table: One row a rate, in any order: learning_rate, train_loss, train_accuracy (final).
         rule: The rule's name.
-        lr_min_share: The share of A that lr_min must reach.
-        lr_max_share: The share of A that lr_max must reach.
         classes: The number of classes, which sets the accuracy above which a point learned.
+        lr_min_share: The share of A that lr_min must reach by the rule `plateau`.
+        lr_max_share: The share of A that lr_max must reach by the rule `plateau`.
 
     Raises:
-        InputError: The rule is unknown, nothing learned, or no second rate lies above the first.
+        InputError: The rule is unknown, nothing learned, or no second rate learned beside the
+            first.
     """
-    if rule != "plateau":
-        raise InputError(f"lr_bounds.rule {rule!r} is unknown: the known rule is 'plateau'")
+    if rule not in LR_RULES:
+        raise InputError(f"lr_bounds.rule {rule!r} is unknown: known are {', '.join(LR_RULES)}")
     judged = with_status(table, "learning_rate", classes)
     learned = judged[judged["status"] == LEARNED]
     if learned.empty:
@@ -76,34 +90,89 @@ def lr_bounds(
             f"{judged['train_accuracy'].max():.4f} and {2 / classes:g} is needed; "
             "widen lr_sweep.learning_rates or raise lr_sweep.epochs"
         )
-    rates = learned["learning_rate"].to_numpy(dtype=float)
-    accuracies = learned["train_accuracy"].to_numpy(dtype=float)
-    lr_min = rates[accuracies >= lr_min_share * accuracies.max()].min()
-    lr_max = rates[accuracies >= lr_max_share * accuracies.max()].min()
-    if lr_max <= lr_min:
-        lr_max = rates[rates > lr_min].min(initial=np.inf)
-    if not np.isfinite(lr_max):
+    if rule == "plateau":
+        lr_min, lr_max = _plateau(learned, lr_min_share, lr_max_share)
+    elif rule == "smith":
+        lr_min, lr_max = _smith(judged, 1 / classes)
+    else:
+        lr_min, lr_max = _argmin_tenth(learned)
+    return LearningRateBounds(float(lr_min), float(lr_max), rule)
+
+
+def _plateau(learned: pd.DataFrame, min_share: float, max_share: float) -> tuple[float, float]:
+    rates, accuracies = _floats(learned, "learning_rate", "train_accuracy")
+    lr_min = rates[accuracies >= min_share * accuracies.max()].min()
+    lr_max = rates[accuracies >= max_share * accuracies.max()].min()
+    return lr_min, lr_max if lr_max > lr_min else _next_above(rates, lr_min)
+
+
+def _smith(judged: pd.DataFrame, chance: float) -> tuple[float, float]:
+    learned = (judged["status"] == LEARNED).to_numpy(dtype=bool)
+    rates, accuracies = _floats(judged, "learning_rate", "train_accuracy")
+    rise = (accuracies - chance) / (accuracies[learned].max() - chance)
+    lr_min = rates[learned & (rise >= 0.1)].min()
+    reached = np.where(learned, accuracies, 0.0)
+    turns = np.append(reached[1:] < reached[:-1], True)
+    above = rates[learned & (rates > lr_min) & ((rise >= 0.9) | turns)]
+    return lr_min, _next_above(above, lr_min)
+
+
+def _argmin_tenth(learned: pd.DataFrame) -> tuple[float, float]:
+    rates, losses = _floats(learned, "learning_rate", "train_loss")
+    best = rates[np.argmin(losses)]
+    lr_min, lr_max = _nearest(rates, best / 100), _nearest(rates, best / 10)
+    if lr_min < lr_max:
+        return lr_min, lr_max
+    below = rates[rates < lr_max]
+    if not below.size:
+        raise InputError(
+            f"no learning rate below lr_max = {lr_max:g} learned, so there is no lr_min: "
+            "add rates just below it to lr_sweep.learning_rates or raise lr_sweep.epochs"
+        )
+    return float(below.max()), lr_max
+
+
+def _nearest(rates: Float64, target: float) -> float:
+    distances = np.abs(np.log10(rates / target)).round(9)  # so that equally near is equal
+    return float(rates[np.argmin(distances)])
+
+
+def _next_above(rates: Float64, lr_min: float) -> float:
+    above = rates[rates > lr_min]
+    if not above.size:
         raise InputError(
             f"no learning rate above lr_min = {lr_min:g} learned, so there is no lr_max: "
             "add rates just above it to lr_sweep.learning_rates"
         )
-    return LearningRateBounds(float(lr_min), float(lr_max), rule)
+    return float(above.min())
 
 
-def batch_bounds(table: pd.DataFrame, threshold: float = 3.5) -> BatchBounds:
-    """Detect bmin and bmax: the first unbroken stretch of sizes whose accuracy holds.
+def _floats(table: pd.DataFrame, *columns: str) -> list[Float64]:
+    return [table[column].to_numpy(dtype=float) for column in columns]
+
+
+def batch_bounds(
+    table: pd.DataFrame, threshold: float = 3.5, stretch: str = "first"
+) -> BatchBounds:
+    """Detect bmin and bmax: the stretch of sizes over which accuracy holds.
 
     With a_j the final training accuracy at the j-th size in rising order, the step j -> j + 1
     holds where 100 (a_j - a_{j+1}) / a_{j+1} <= threshold. bmin is the first size of the first
-    unbroken stretch of holding steps, bmax the last size that stretch reaches.
+    unbroken stretch of holding steps, bmax the last size that stretch reaches; or, as the published
+    run's code had it (`stretch` = `outer`), the last size of the last holding step, whatever
+    lies between.
 
     Args:
         table: One row a size, in any order: batch_size, train_loss, train_accuracy (final).
         threshold: The greatest loss of accuracy per step, in percent of the later accuracy.
+        stretch: `first` or `outer`.
 
     Raises:
-        InputError: No step holds; the message names the least threshold that gives a range.
+        InputError: The stretch is unknown, or no step holds; then the message shows every step
+            and names the least threshold that gives a range.
     """
+    if stretch not in STRETCHES:
+        raise InputError(f"batch_bounds.stretch must be first or outer, but is {stretch!r}")
     ordered = table.sort_values("batch_size", ignore_index=True)
     sizes = ordered["batch_size"].to_numpy(dtype=int)
     accuracies = ordered["train_accuracy"].to_numpy(dtype=float)
@@ -113,7 +182,8 @@ def batch_bounds(table: pd.DataFrame, threshold: float = 3.5) -> BatchBounds:
     if not holds.any():
         raise InputError(_no_step_holds(sizes, drops, threshold))
     first = int(np.argmax(holds))
-    length = int(np.argmin(np.append(holds[first:], False)))
+    unbroken = first + int(np.argmin(np.append(holds[first:], False)))
+    last = unbroken if stretch == "first" else int(np.flatnonzero(holds)[-1]) + 1
     steps = pd.DataFrame(
         {
             "batch_size": sizes,
@@ -122,7 +192,7 @@ def batch_bounds(table: pd.DataFrame, threshold: float = 3.5) -> BatchBounds:
             "holds": np.append(holds, False),
         }
     )
-    return BatchBounds(int(sizes[first]), int(sizes[first + length]), steps)
+    return BatchBounds(int(sizes[first]), int(sizes[last]), steps)
 
 
 def fixed_batch_bounds(bmin: int, bmax: int) -> BatchBounds:

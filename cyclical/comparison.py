@@ -1,6 +1,7 @@
-"""From the histories of all arms to the table that compares them."""
+"""From the histories of all arms to what tells whether cycling pays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,21 @@ import pandas as pd
 from cyclical.arms import describe
 from cyclical.plans import Training
 
+CONFIDENCE = 0.95
+MEASURED = ["test_accuracy", "final_val_accuracy", "final_val_loss", "best_val_accuracy"]
 
-def compare(arms: Sequence[tuple[Training, pd.DataFrame]], goal: float = 0.90) -> pd.DataFrame:
-    """Compare arms by their validation figures.
+
+@dataclass(frozen=True)
+class Trained:
+    """An arm's training and what it left: its history, and its test figures if it has any."""
+
+    training: Training
+    history: pd.DataFrame
+    test: pd.DataFrame | None = None
+
+
+def compare(arms: Sequence[Trained], goal: float = 0.90) -> pd.DataFrame:
+    """Compare trainings by their validation and test figures.
 
     Args:
         arms: Every training with its history, one row an epoch.
@@ -20,37 +33,179 @@ def compare(arms: Sequence[tuple[Training, pd.DataFrame]], goal: float = 0.90) -
     Returns:
         One row an arm and seed, in the given order: arm, seed, optimizer, schedule, epochs,
         updates, examples, final_val_accuracy, final_val_loss, best_val_accuracy (the best epoch's:
-        optimistic, as it is picked on the test set), best_val_loss, epochs_to_goal (the first epoch
-        with a validation accuracy of `goal`; NaN if there was none).
+        optimistic, as it is picked on these very images), best_val_loss, best_epoch,
+        epochs_to_goal (the first epoch with a validation accuracy of `goal`; NaN if there was
+        none), test_accuracy and test_loss (after the last epoch; without held-out images the
+        validation images are the test images).
     """
-    return pd.DataFrame([_row(training, history, goal) for training, history in arms])
+    return pd.DataFrame([_row(arm, goal) for arm in arms])
 
 
-def accuracy_by_epoch(arms: Sequence[tuple[Training, pd.DataFrame]]) -> pd.DataFrame:
-    """Stack the arms' histories: arm, seed, epoch, val_accuracy."""
+def summarise(
+    table: pd.DataFrame,
+    baselines: Mapping[str, str],
+    published: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> pd.DataFrame:
+    """Average each arm over its seeds, and compare it with the fixed settings seed by seed.
+
+    The 95 % interval of a mean of n seeds is mean +- t s / sqrt(n), with s the standard deviation
+    (n - 1 in its denominator) and t the quantile 0.975 of Student's distribution with n - 1
+    degrees of freedom; NaN for one seed. Differences are taken between trainings of one seed,
+    which share initial weights and the order of the examples, and then averaged likewise.
+
+    Args:
+        table: What `compare` returns.
+        baselines: Arm -> the arm with fixed settings and the same optimizer, as `baselines`.
+        published: Arm -> the published run's epochs, with val_accuracy.
+
+    Returns:
+        One row an arm: arm, optimizer, schedule, seeds, epochs, updates, examples (means); of each
+        of MEASURED the mean, and with the endings _low and _high its interval; best_epoch and
+        epochs_to_goal (means; NaN where a seed did not reach the goal); baseline ("" for none);
+        difference, difference_low, difference_high (test accuracy, the arm's minus the
+        baseline's); published_final and published_best (validation accuracy).
+    """
+    by_arm = {str(arm): rows.set_index("seed") for arm, rows in table.groupby("arm", sort=False)}
+    rows = []
+    for arm, of_arm in by_arm.items():
+        baseline = baselines.get(arm, "")
+        other = by_arm[baseline]["test_accuracy"] if baseline else np.nan
+        rows.append(
+            {"arm": arm, **_means_of(of_arm), "baseline": baseline}
+            | _mean(of_arm["test_accuracy"] - other, "difference")
+            | _published((published or {}).get(arm, ()))
+        )
+    return pd.DataFrame(rows)
+
+
+def baselines(arms: Sequence[Training]) -> dict[str, str]:
+    """Find for every arm that cycles the first arm of the same optimizer that does not."""
+    fixed = [arm for arm in arms if not arm.cycles]
+    found = {}
+    for arm in arms:
+        same = [other.label for other in fixed if other.optimizer == arm.optimizer]
+        if arm.cycles and same:
+            found[arm.label] = same[0]
+    return found
+
+
+FINDINGS = {
+    "clr-derived": "Cycling the learning rate",
+    "cyclic-batch-derived": "Cycling the batch size",
+    "effective-batch-cyclic": "Cycling the effective batch size",
+    "combined": "Cycling both",
+}
+
+
+def findings(summary: pd.DataFrame) -> list[str]:
+    """Say in a sentence each what cycling brought, from the rows of `summarise`.
+
+    A difference is told as one only where its interval leaves out zero.
+    """
+    rows = {row["arm"]: row for row in summary.to_dict("records")}
+    return [
+        f"{what}: {_told(rows[arm])}"
+        for arm, what in FINDINGS.items()
+        if arm in rows and rows[arm]["baseline"]
+    ]
+
+
+def accuracy_by_epoch(arms: Sequence[Trained]) -> pd.DataFrame:
+    """Stack the arms' histories: arm, seed, optimizer, epoch, val_accuracy."""
     return pd.concat(
         [
-            history[["epoch", "val_accuracy"]].assign(arm=training.label, seed=training.seed)
-            for training, history in arms
+            arm.history[["epoch", "val_accuracy"]].assign(
+                arm=arm.training.label,
+                seed=arm.training.seed,
+                optimizer=_optimizer(arm.training),
+            )
+            for arm in arms
         ],
         ignore_index=True,
-    )[["arm", "seed", "epoch", "val_accuracy"]]
+    )[["arm", "seed", "optimizer", "epoch", "val_accuracy"]]
 
 
-def _row(training: Training, history: pd.DataFrame, goal: float) -> dict[str, Any]:
+def _row(arm: Trained, goal: float) -> dict[str, Any]:
+    training, history = arm.training, arm.history
     final = history.iloc[-1]
-    reached = history.loc[history["val_accuracy"] >= goal, "epoch"]
+    validated = history["val_accuracy"]
+    tested = final.rename({"val_accuracy": "test_accuracy", "val_loss": "test_loss"})
+    if arm.test is not None:
+        tested = arm.test.iloc[0]
     return {
         "arm": training.label,
         "seed": training.seed,
-        "optimizer": training.optimizer.name,
+        "optimizer": _optimizer(training),
         "schedule": describe(training),
         "epochs": len(history),
         "updates": int(final["updates"]),
         "examples": int(final["examples"]),
         "final_val_accuracy": float(final["val_accuracy"]),
         "final_val_loss": float(final["val_loss"]),
-        "best_val_accuracy": float(history["val_accuracy"].max()),
+        "best_val_accuracy": float(validated.max()),
         "best_val_loss": float(history["val_loss"].min()),
-        "epochs_to_goal": float(reached.iloc[0]) if len(reached) else np.nan,
+        "best_epoch": _first(history["epoch"][validated == validated.max()]),
+        "epochs_to_goal": _first(history["epoch"][validated >= goal]),
+        "test_accuracy": float(tested["test_accuracy"]),
+        "test_loss": float(tested["test_loss"]),
     }
+
+
+def _first(epochs: "pd.Series[int]") -> float:
+    return float(epochs.iloc[0]) if len(epochs) else np.nan
+
+
+def _optimizer(training: Training) -> str:
+    optimizer = training.optimizer
+    momentum = f" momentum {optimizer.momentum:g}" if optimizer.momentum else ""
+    return f"{optimizer.name}{momentum}"
+
+
+def _means_of(of_arm: pd.DataFrame) -> dict[str, Any]:
+    named = {name: str(of_arm[name].iloc[0]) for name in ("optimizer", "schedule")}
+    counts = {name: float(of_arm[name].mean()) for name in ("epochs", "updates", "examples")}
+    measured: dict[str, float] = {}
+    for figure in MEASURED:
+        measured |= _mean(of_arm[figure], figure)
+    reached = {
+        name: float(of_arm[name].mean(skipna=False)) for name in ("best_epoch", "epochs_to_goal")
+    }
+    return {**named, "seeds": len(of_arm), **counts, **measured, **reached}
+
+
+def _published(epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    accuracies = [float(epoch["val_accuracy"]) for epoch in epochs]
+    return {
+        "published_final": accuracies[-1] if accuracies else np.nan,
+        "published_best": max(accuracies, default=np.nan),
+    }
+
+
+def _mean(values: "pd.Series[float]", name: str) -> dict[str, float]:
+    """Return the mean and the ends of its interval; NaN where a value is."""
+    from scipy.special import stdtrit  # only where a comparison is computed anew
+
+    count = len(values)
+    mean = float(values.mean(skipna=False))
+    half = np.nan
+    if count > 1:
+        quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+        half = quantile * float(values.std(skipna=False)) / count**0.5
+    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+
+
+def _told(row: Mapping[Any, Any]) -> str:
+    """Tell one arm's difference to its baseline, in points (hundredths of accuracy)."""
+    difference, low, high = (
+        100 * row[name] for name in ("difference", "difference_low", "difference_high")
+    )
+    seeds, baseline = int(row["seeds"]), row["baseline"]
+    if not np.isfinite(difference):
+        return f"not comparable with {baseline}, as a training diverged"
+    better = f"{abs(difference):.1f} points {'better' if difference > 0 else 'worse'}"
+    if seeds == 1:
+        return f"{better} than {baseline} with one seed; how much is chance, --seeds 5 would show"
+    interval = f"95 % interval {low:+.1f} to {high:+.1f}"
+    if low <= 0 <= high:
+        return f"no difference from {baseline} that {seeds} seeds can show ({interval})"
+    return f"{better} than {baseline} ({interval}, {seeds} seeds)"

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from cyclical import bounds
+from cyclical import bounds, comparison
 from cyclical.config import Experiment, Frozen
 from cyclical.errors import InputError
 from cyclical.store import Artifact, DamagedError, Store
 
 LATEST = "latest.json"
+Figure = float | None
+"""A number; null where it is not finite or does not exist, such as the interval of one seed."""
 
 
 class Point(Frozen):
@@ -30,6 +32,83 @@ class RunRecord(Frozen):
     duration_seconds: float
     configuration: Experiment
     points: tuple[Point, ...]
+
+
+class TrainingResult(Frozen):
+    """One arm trained with one seed. Accuracies are shares of the images, losses cross-entropies.
+
+    Validation is on the held-out training images, or on the test images where none are held out.
+    """
+
+    arm: str
+    seed: int
+    optimizer: str
+    schedule: str = Field(description="how the learning rate and the batch size run")
+    epochs: int
+    updates: int
+    examples: int
+    final_val_accuracy: Figure = Field(description="after the last epoch; null: it diverged")
+    final_val_loss: Figure
+    best_val_accuracy: Figure = Field(description="of the best epoch: optimistic")
+    best_val_loss: Figure
+    best_epoch: Figure
+    epochs_to_goal: Figure = Field(description="first epoch at comparison.goal; null: none")
+    test_accuracy: Figure = Field(description="on the test images, after the last epoch")
+    test_loss: Figure
+    seconds: Figure = Field(description="wall time, beside other trainings")
+
+
+class ArmResult(Frozen):
+    """One arm: means over its seeds; _low and _high are the ends of their 95 % intervals.
+
+    The intervals are Student's t, null for one seed. A mean is null where a seed's figure is.
+    """
+
+    arm: str
+    optimizer: str
+    schedule: str
+    seeds: int = Field(description="how many")
+    epochs: float
+    updates: float
+    examples: float
+    test_accuracy: Figure = Field(description="on the test images, after the last epoch")
+    test_accuracy_low: Figure
+    test_accuracy_high: Figure
+    final_val_accuracy: Figure
+    final_val_accuracy_low: Figure
+    final_val_accuracy_high: Figure
+    final_val_loss: Figure
+    final_val_loss_low: Figure
+    final_val_loss_high: Figure
+    best_val_accuracy: Figure = Field(description="of each seed's best epoch: optimistic")
+    best_val_accuracy_low: Figure
+    best_val_accuracy_high: Figure
+    best_epoch: Figure
+    epochs_to_goal: Figure
+    baseline: str = Field(description="the fixed arm of the same optimizer; empty: none")
+    difference: Figure = Field(description="test accuracy minus the baseline's, seed by seed")
+    difference_low: Figure
+    difference_high: Figure
+    published_final: Figure = Field(description="validation accuracy of the published run")
+    published_best: Figure
+    seconds: Figure = Field(description="mean wall time of a training, beside others")
+
+
+class Summary(Frozen):
+    """The latest run: its bounds, what its arms reached, and where its artifacts lie."""
+
+    finished: str = Field(description="ISO 8601, UTC")
+    duration_seconds: float
+    lr_min: Figure = Field(description="null: the step did not run; likewise below")
+    lr_max: Figure
+    lr_rule: str | None = Field(description="how the two were found; `fixed`: by the user")
+    bmin: int | None
+    bmax: int | None
+    findings: list[str] = Field(description="what cycling brought, a sentence each")
+    arms: list[ArmResult]
+    comparison: list[TrainingResult]
+    pictures: list[str] = Field(description="paths of all pictures")
+    artifacts: dict[str, str] = Field(description="step/label -> path of the artifact's folder")
 
 
 def record(store: Store, run: RunRecord) -> None:
@@ -50,13 +129,8 @@ def latest(store: Store) -> RunRecord:
         ) from None
 
 
-def summary(store: Store, run: RunRecord) -> dict[str, Any]:
-    """Gather a run's answers as plain values.
-
-    Returns:
-        duration_seconds; lr_min, lr_max, bmin, bmax (each None where its step did not run);
-        comparison (rows of comparison.parquet, with the seconds of each training); pictures
-        (paths).
+def summary(store: Store, run: RunRecord) -> Summary:
+    """Gather a run's answers.
 
     Raises:
         InputError: An artifact of the run is gone or damaged.
@@ -70,44 +144,64 @@ def summary(store: Store, run: RunRecord) -> dict[str, Any]:
         ) from None
 
 
-def _summary(store: Store, run: RunRecord) -> dict[str, Any]:
-    found: dict[str, Any] = {"lr_min": None, "lr_max": None, "bmin": None, "bmax": None}
-    for point in run.points:
-        if (point.step, point.label) == ("lr_bounds", "bounds"):
-            found["lr_min"], found["lr_max"] = bounds.lr_range(_table(store, point))
-        if (point.step, point.label) == ("batch_bounds", "bounds"):
-            found["bmin"], found["bmax"] = bounds.batch_range(_table(store, point))
-    return {
-        "finished": run.finished,
-        "duration_seconds": run.duration_seconds,
-        **found,
-        "comparison": _comparison(store, run),
-        "pictures": [str(picture) for picture in pictures(store, run)],
-    }
-
-
 def pictures(store: Store, run: RunRecord) -> list[Path]:
     """List the pictures of a run."""
     return [picture for point in run.points for picture in store.pictures(point.artifact)]
 
 
-def _table(store: Store, point: Point) -> pd.DataFrame:
-    return store.frame(point.artifact, "bounds.parquet")
+def _summary(store: Store, run: RunRecord) -> Summary:
+    found: dict[str, Any] = dict.fromkeys(("lr_min", "lr_max", "lr_rule", "bmin", "bmax"))
+    compared: dict[str, Any] = {"findings": [], "arms": [], "comparison": []}
+    for point in run.points:
+        match point.step, point.label:
+            case "lr_bounds", "bounds":
+                table = store.frame(point.artifact, "bounds.parquet")
+                found["lr_min"], found["lr_max"] = bounds.lr_range(table)
+                found["lr_rule"] = str(table["rule"].iloc[0])
+            case "batch_bounds", "bounds":
+                table = store.frame(point.artifact, "bounds.parquet")
+                found["bmin"], found["bmax"] = bounds.batch_range(table)
+            case "comparison", "comparison":
+                compared = _compared(store, point, _seconds(store, run))
+    return Summary(
+        finished=run.finished,
+        duration_seconds=run.duration_seconds,
+        **found,
+        **compared,
+        pictures=[str(picture) for picture in pictures(store, run)],
+        artifacts={
+            f"{point.step}/{point.label}": str(store.root / point.artifact.path)
+            for point in run.points
+        },
+    )
 
 
-def _comparison(store: Store, run: RunRecord) -> list[dict[str, Any]]:
-    seconds = {
+def _compared(store: Store, point: Point, seconds: dict[str, float]) -> dict[str, Any]:
+    trainings = store.frame(point.artifact, "comparison.parquet")
+    labels = trainings["arm"] + "-seed=" + trainings["seed"].astype(str)
+    trainings = trainings.assign(seconds=labels.map(seconds))
+    arms = store.frame(point.artifact, "summary.parquet")
+    mean_seconds = trainings.groupby("arm")["seconds"].mean()
+    return {
+        "findings": comparison.findings(arms),
+        "arms": [
+            ArmResult(**row) for row in _rows(arms.assign(seconds=arms["arm"].map(mean_seconds)))
+        ],
+        "comparison": [TrainingResult(**row) for row in _rows(trainings)],
+    }
+
+
+def _seconds(store: Store, run: RunRecord) -> dict[str, float]:
+    """Return how long each training took: its label -> seconds."""
+    return {
         point.label: store.manifest(point.artifact.path).duration_seconds
         for point in run.points
         if point.step.endswith("_training")
     }
-    rows: list[dict[str, Any]] = []
-    for point in run.points:
-        if (point.step, point.label) == ("comparison", "comparison"):
-            table = store.frame(point.artifact, "comparison.parquet")
-            labels = table["arm"] + "-seed=" + table["seed"].astype(str)
-            finite = table.replace([math.inf, -math.inf], math.nan)  # JSON has neither
-            known = finite.assign(seconds=labels.map(seconds)).astype(object)
-            records = known.where(known.notna(), None).to_dict("records")
-            rows = [{str(name): value for name, value in row.items()} for row in records]
-    return rows
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return plain rows; JSON has neither NaN nor infinity, which become None."""
+    finite = table.replace([math.inf, -math.inf], math.nan).astype(object)
+    records = finite.where(finite.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in records]

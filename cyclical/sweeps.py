@@ -9,15 +9,18 @@ LEARNED, NOT_LEARNED, DIVERGED = "learned", "not_learned", "diverged"
 METRICS = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
-def final_metrics(histories: Mapping[tuple[float, int], pd.DataFrame], value: str) -> pd.DataFrame:
-    """Take the last epoch of every training of a sweep.
+def final_metrics(
+    histories: Mapping[tuple[float, int], pd.DataFrame], value: str, classes: int
+) -> pd.DataFrame:
+    """Take the last epoch of every training of a sweep and judge it among those of its seed.
 
     Args:
         histories: (swept value, seed) -> history with one row an epoch.
         value: The name of the swept column, `learning_rate` or `batch_size`.
+        classes: The number of classes.
 
     Returns:
-        One row a training, sorted by value and seed: value, seed, epochs, updates and METRICS.
+        One row a training, sorted by value and seed: value, seed, epochs, updates, METRICS, status.
     """
     rows = [
         {
@@ -28,7 +31,9 @@ def final_metrics(histories: Mapping[tuple[float, int], pd.DataFrame], value: st
         }
         for (swept, seed), history in sorted(histories.items())
     ]
-    return pd.DataFrame(rows).astype({"updates": "int64"})
+    table = pd.DataFrame(rows).astype({"updates": "int64"})
+    judged = [with_status(of_seed, value, classes) for _, of_seed in table.groupby("seed")]
+    return pd.concat(judged).sort_values([value, "seed"], ignore_index=True)
 
 
 def mean_curve(finals: pd.DataFrame, value: str, classes: int) -> pd.DataFrame:

@@ -68,19 +68,26 @@ def run(
                 until_step=until_step,
             )
         _show(store)
+        if profile == "quick":
+            console.print("At full size: cyclical run --profile notebook", highlight=False)
 
 
 @app.command()
 def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print what --json prints means.")
+    ] = False,
     artifacts: Annotated[Path, typer.Option(help="The artifacts folder.")] = Path("artifacts"),
 ) -> None:
     """Show the latest run's bounds, comparison and pictures."""
+    if schema:
+        typer.echo(json.dumps(results.Summary.model_json_schema(), indent=1))
+        return
     with _one_line_errors():
         store = Store(root=artifacts.absolute())
         if as_json:
-            summary = results.summary(store, results.latest(store))
-            typer.echo(json.dumps(summary, indent=1, allow_nan=False))
+            typer.echo(results.summary(store, results.latest(store)).model_dump_json(indent=1))
         else:
             _show(store)
 

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -11,7 +12,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from cyclical.results import ArmResult, Summary
 from tasks.progress import Event
+
+TRACE = "iterations.png"
 
 
 class Display:
@@ -106,44 +110,71 @@ def _told(progress: Mapping[str, Any]) -> str:
     )
 
 
-def show(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print a run's answers: the bounds, the comparison, the pictures."""
-    if summary["comparison"]:
-        console.print(_comparison(summary["comparison"]))
-    for name, low, high in (("Learning rate", "lr_min", "lr_max"), ("Batch size", "bmin", "bmax")):
-        if summary[low] is not None:
-            console.print(f"{name}: cycle between {summary[low]:g} and {summary[high]:g}")
+def show(console: Console, summary: Summary) -> None:
+    """Print a run's answers on one screen: the comparison, the bounds, the findings, the pictures.
+
+    Only the latest run's main pictures are named one by one; of the trainings' there is one each.
+    """
+    if summary.arms:
+        console.print(_comparison(summary.arms))
+        console.print(_legend(summary.arms), highlight=False)
+    if summary.lr_min is not None:
+        rates = f"{summary.lr_min:g} and {summary.lr_max:g}"
+        console.print(f"Learning rate: cycle between {rates} (rule {summary.lr_rule})")
+    if summary.bmin is not None:
+        console.print(f"Batch size: cycle between {summary.bmin} and {summary.bmax}")
+    for finding in summary.findings:
+        console.print(finding, soft_wrap=True)
     console.print("Pictures:")
-    for picture in summary["pictures"]:
-        console.print(f"  {picture}", soft_wrap=True, highlight=False)
+    traces = [picture for picture in summary.pictures if picture.endswith(TRACE)]
+    for picture in summary.pictures:
+        if picture not in traces:
+            console.print(f"  {picture}", soft_wrap=True, highlight=False)
+    if traces:
+        root = Path(traces[0]).parents[2]
+        console.print(f"  {root}/*_training/*/{TRACE} ({len(traces)})", soft_wrap=True)
 
 
-def _accuracy(share: float | None) -> str:
-    return "diverged" if share is None else f"{share:.4f}"
-
-
-def _comparison(rows: list[dict[str, Any]]) -> Table:
-    table = Table(
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-        caption="validation accuracy; * the best epoch is picked on the test set: optimistic",
-        caption_justify="left",
+def _legend(arms: list[ArmResult]) -> str:
+    several = any(arm.seeds > 1 for arm in arms)
+    held_out = any(arm.test_accuracy != arm.final_val_accuracy for arm in arms)
+    interval = ", mean ± 95 % interval" if several else ""
+    picked = "on the held-out images" if held_out else "on the test set: optimistic"
+    return (
+        f"final: test accuracy after the last epoch{interval}; * best epoch, picked {picked};\n"
+        "vs fixed: points (hundredths) above the fixed arm of the same optimizer"
     )
-    table.add_column("arm", no_wrap=True)
-    table.add_column("what cycles", overflow="fold")
-    for name in ("seed", "updates", "final", "best*", "to goal", "seconds"):
+
+
+def _comparison(arms: list[ArmResult]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("arm", overflow="fold")
+    for name in ("updates", "final", "best*", "vs fixed", "to goal", "seconds", "published"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        goal = row["epochs_to_goal"]
+    for arm in arms:
+        difference = _points(arm.difference), _points(arm.difference_high)
         table.add_row(
-            row["arm"],
-            f"{row['optimizer']}, {row['schedule']}",
-            str(row["seed"]),
-            f"{row['updates']:,}",
-            _accuracy(row["final_val_accuracy"]),
-            _accuracy(row["best_val_accuracy"]),
-            "-" if goal is None else f"{goal:.0f}",
-            f"{row['seconds']:.0f}",
+            arm.arm,
+            f"{arm.updates:,.0f}",
+            _with_interval(arm.test_accuracy, arm.test_accuracy_high, "{:.4f}", "{:.4f}"),
+            _number(arm.best_val_accuracy, "{:.4f}"),
+            _with_interval(*difference, "{:+.1f}", "{:.1f}") if arm.baseline else "",
+            _number(arm.epochs_to_goal, "{:.3g}"),
+            _number(arm.seconds, "{:.0f}"),
+            _number(arm.published_final, "{:.4f}", none=""),
         )
     return table
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _number(number: float | None, form: str, none: str = "-") -> str:
+    return none if number is None else form.format(number)
+
+
+def _with_interval(mean: float | None, high: float | None, form: str, half: str) -> str:
+    if mean is None:
+        return "diverged"
+    return form.format(mean) + ("" if high is None else f" ± {half.format(high - mean)}")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from prefect import Task
 
-from cyclical import arms, bounds
+from cyclical import arms, bounds, reference
 from cyclical.config import Experiment
 from cyclical.errors import InputError
 from cyclical.plans import Training, lay_out
@@ -43,6 +43,14 @@ class Stage:
             training=training_,
             classes=_classes(data),
         )
+
+    def published_sweep(self, value: str) -> reference.Rows:
+        """Return the published run's sweep, where it is one of the same model and data."""
+        return reference.sweep(value) if reference.applies(self.config) else []
+
+    def published_arms(self) -> dict[str, reference.Rows]:
+        """Return the published run's arms, where they are of the same model and data."""
+        return reference.arms() if reference.applies(self.config) else {}
 
 
 @dataclass
@@ -103,7 +111,10 @@ def derive_lr_bounds(
             settings=settings,
             classes=_classes(loaded),
         )
-        stage.here(pictures.draw_lr_sweep, "pictures", sweep=sweep(), bounds=found)
+        published = stage.published_sweep("learning_rate")
+        stage.here(
+            pictures.draw_lr_sweep, "pictures", sweep=sweep(), bounds=found, published=published
+        )
     return bounds.lr_range(stage.run.store.frame(found, "bounds.parquet"))
 
 
@@ -123,9 +134,16 @@ def detect_batch_bounds(stage: Stage, sweep: Later[Artifact] | None) -> tuple[in
         found = stage.here(bounds_tasks.fix_batch_bounds, "bounds", fixed=settings.fixed)
     else:
         found = stage.here(
-            bounds_tasks.detect_batch_bounds, "bounds", sweep=sweep(), threshold=settings.threshold
+            bounds_tasks.detect_batch_bounds,
+            "bounds",
+            sweep=sweep(),
+            threshold=settings.threshold,
+            stretch=settings.stretch,
         )
-        stage.here(pictures.draw_batch_sweep, "pictures", sweep=sweep(), bounds=found)
+        published = stage.published_sweep("batch_size")
+        stage.here(
+            pictures.draw_batch_sweep, "pictures", sweep=sweep(), bounds=found, published=published
+        )
     return bounds.batch_range(stage.run.store.frame(found, "bounds.parquet"))
 
 
@@ -166,8 +184,11 @@ def compare(stage: Stage, *trained: Later[Arms]) -> Artifact:
     """Compare all arms and draw their validation accuracy."""
     everything = [arm for later in trained for arm in later()]
     goal = stage.config.comparison.goal
-    table = stage.here(comparison.compare, "comparison", arms=everything, goal=goal)
-    stage.here(pictures.draw_comparison, "pictures", comparison=table)
+    published = stage.published_arms()
+    table = stage.here(
+        comparison.compare, "comparison", arms=everything, goal=goal, published=published
+    )
+    stage.here(pictures.draw_comparison, "pictures", comparison=table, published=published)
     return table
 
 
@@ -205,7 +226,8 @@ def _train_arms(stage: Stage, loaded: Artifact, trainings: Iterable[Training]) -
 def _drawn(stage: Stage, arm: Training, artifact: Artifact) -> Artifact:
     title = f"{arm.label}, {arm.optimizer.name}, {arms.describe(arm)}, seed {arm.seed}"
     label = f"{arm.label}-seed={arm.seed}-pictures"
-    stage.here(pictures.draw_training, label, arm=artifact, title=title)
+    published = stage.published_arms().get(arm.label, [])
+    stage.here(pictures.draw_training, label, arm=artifact, title=title, published=published)
     return artifact
 
 

@@ -6,19 +6,40 @@ from prefect import task
 
 from cyclical import comparison
 from cyclical.plans import Training
+from cyclical.reference import Rows
 from cyclical.store import Artifact, Slot, Store
 from tasks.caching import save
 
 
 @task
-def compare(slot: Slot, arms: Sequence[tuple[Training, Artifact]], goal: float) -> Artifact:
-    """Compare the arms: comparison.parquet (an arm and seed), accuracy_by_epoch.parquet."""
+def compare(
+    slot: Slot,
+    arms: Sequence[tuple[Training, Artifact]],
+    goal: float,
+    published: dict[str, Rows],
+) -> Artifact:
+    """Compare the arms: comparison.parquet (a row an arm and seed), summary.parquet (an arm).
+
+    accuracy_by_epoch.parquet stacks their histories.
+    """
     store = Store(root=slot.root)
-    histories = [(arm, store.frame(artifact, "history.parquet")) for arm, artifact in arms]
+    trained = [_trained(store, training, artifact) for training, artifact in arms]
+    table = comparison.compare(trained, goal)
+    baselines = comparison.baselines([training for training, _ in arms])
     return save(
         slot,
         {
-            "comparison.parquet": comparison.compare(histories, goal),
-            "accuracy_by_epoch.parquet": comparison.accuracy_by_epoch(histories),
+            "comparison.parquet": table,
+            "summary.parquet": comparison.summarise(table, baselines, published),
+            "accuracy_by_epoch.parquet": comparison.accuracy_by_epoch(trained),
         },
+    )
+
+
+def _trained(store: Store, training: Training, artifact: Artifact) -> comparison.Trained:
+    held_out = "test.parquet" in artifact.files
+    return comparison.Trained(
+        training,
+        store.frame(artifact, "history.parquet"),
+        store.frame(artifact, "test.parquet") if held_out else None,
     )

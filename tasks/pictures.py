@@ -3,7 +3,8 @@
 from prefect import task
 
 from cyclical import bounds as ranges
-from cyclical import datasets, plots
+from cyclical import comparison_plots, datasets, plots, reference
+from cyclical.reference import Rows
 from cyclical.store import Artifact, Slot, Store
 from tasks.caching import save
 
@@ -22,34 +23,46 @@ def draw_samples(slot: Slot, data: Artifact) -> Artifact:
 
 
 @task
-def draw_lr_sweep(slot: Slot, sweep: Artifact, bounds: Artifact) -> Artifact:
+def draw_lr_sweep(slot: Slot, sweep: Artifact, bounds: Artifact, published: Rows) -> Artifact:
     """Draw the learning-rate sweep with its bounds: lr_sweep.png."""
     store = Store(root=slot.root)
     table = store.frame(sweep, "sweep.parquet")
     found = ranges.lr_range(store.frame(bounds, "bounds.parquet"))
-    picture = plots.sweep(table, "learning_rate", found)
+    picture = plots.sweep(table, "learning_rate", found, published)
     return save(slot, {}, {"lr_sweep.png": picture})
 
 
 @task
-def draw_batch_sweep(slot: Slot, sweep: Artifact, bounds: Artifact) -> Artifact:
+def draw_batch_sweep(slot: Slot, sweep: Artifact, bounds: Artifact, published: Rows) -> Artifact:
     """Draw the batch-size sweep with its range: batch_sweep.png."""
     store = Store(root=slot.root)
     table = store.frame(sweep, "sweep.parquet")
     found = ranges.batch_range(store.frame(bounds, "bounds.parquet"))
-    picture = plots.sweep(table, "batch_size", found)
+    picture = plots.sweep(table, "batch_size", found, published)
     return save(slot, {}, {"batch_sweep.png": picture})
 
 
 @task
-def draw_training(slot: Slot, arm: Artifact, title: str) -> Artifact:
+def draw_training(slot: Slot, arm: Artifact, title: str, published: Rows) -> Artifact:
     """Draw an arm's rate, batch size, loss and accuracy by iteration: iterations.png."""
-    trace = Store(root=slot.root).frame(arm, "iterations.parquet")
-    return save(slot, {}, {"iterations.png": plots.training(trace, title)})
+    store = Store(root=slot.root)
+    marks = reference.beside(store.frame(arm, "history.parquet"), published)
+    trace = store.frame(arm, "iterations.parquet")
+    return save(slot, {}, {"iterations.png": plots.training(trace, title, marks)})
 
 
 @task
-def draw_comparison(slot: Slot, comparison: Artifact) -> Artifact:
-    """Draw validation accuracy by epoch for all arms: validation_accuracy.png."""
-    histories = Store(root=slot.root).frame(comparison, "accuracy_by_epoch.parquet")
-    return save(slot, {}, {"validation_accuracy.png": plots.comparison(histories)})
+def draw_comparison(slot: Slot, comparison: Artifact, published: dict[str, Rows]) -> Artifact:
+    """Draw what compares the arms: validation_accuracy.png (by epoch), final_accuracy.png."""
+    store = Store(root=slot.root)
+    histories = store.frame(comparison, "accuracy_by_epoch.parquet")
+    summary = store.frame(comparison, "summary.parquet")
+    trainings = store.frame(comparison, "comparison.parquet")
+    return save(
+        slot,
+        {},
+        {
+            "final_accuracy.png": comparison_plots.finals(summary, trainings),
+            "validation_accuracy.png": comparison_plots.validation(histories, published),
+        },
+    )

@@ -21,6 +21,7 @@ def tabulate_sweep(slot: Slot, value: str, points: Points, classes: int) -> Arti
             for swept, seed, artifact in points
         },
         value,
+        classes,
     )
     return save(
         slot,

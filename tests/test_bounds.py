@@ -22,7 +22,7 @@ from cyclical.bounds import (
 )
 from cyclical.errors import InputError
 
-PUBLISHED = Path(__file__).parent / "data/notebook_sweeps.csv"
+PUBLISHED = reference.PUBLISHED / "notebook_sweeps.csv"
 
 
 def published(value: str) -> pd.DataFrame:

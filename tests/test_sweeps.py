@@ -92,7 +92,7 @@ def test_a_batch_size_above_one_that_learned_did_not_diverge() -> None:
 
 
 def test_the_status_of_the_published_run() -> None:
-    published = pd.read_csv(Path(__file__).parent / "data/notebook_sweeps.csv")
+    published = pd.read_csv(reference.PUBLISHED / "notebook_sweeps.csv")
     names = {"final_train_loss": "train_loss", "final_train_accuracy": "train_accuracy"}
     parts = dict(list(published.rename(columns=names).groupby("sweep")))
     rates = parts["learning_rate"].rename(columns={"value": "learning_rate"})

@@ -1,0 +1,99 @@
+"""The figures of the published notebook run, where they can be compared with."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cyclical.config import Experiment
+
+PUBLISHED = Path(__file__).parent / "published"
+ARMS = {
+    ("clr", "derived bounds"): "clr-derived",
+    ("clr", "paper bounds"): "clr-paper",
+    ("cyclic_batch", "exponential 16..64"): "cyclic-batch-reference",
+}
+Rows = list[dict[str, Any]]
+
+
+def applies(config: Experiment) -> bool:
+    """Tell whether an experiment studies what the published run studied, at whatever size."""
+    return config.data.name == "fashion_mnist" and config.model == "lenet5"
+
+
+@cache
+def sweep(value: str) -> Rows:
+    """Return a published sweep: `value`, train_loss, train_accuracy, val_accuracy (last epoch).
+
+    Args:
+        value: The swept column, `learning_rate` or `batch_size`.
+    """
+    finals = pd.read_csv(PUBLISHED / "notebook_sweeps.csv")
+    finals = finals[finals["sweep"] == value].set_index("value")
+    epochs = _epochs()
+    stage = {"learning_rate": "lr_sweep", "batch_size": "batch_sweep"}[value]
+    last = epochs[(epochs["stage"] == stage) & (epochs["epoch"] == 5)]
+    swept = last["arm"].str.partition("=")[2].astype(float)
+    validated = last["val_accuracy"].set_axis(swept)
+    table = pd.DataFrame(
+        {
+            value: finals.index.astype(float),
+            "train_loss": finals["final_train_loss"].to_numpy(),
+            "train_accuracy": finals["final_train_accuracy"].to_numpy(),
+            "val_accuracy": validated.loc[finals.index].to_numpy(),
+        }
+    )
+    return _rows(table)
+
+
+@cache
+def arms() -> dict[str, Rows]:
+    """Return the published epochs of every arm that the published run trained.
+
+    Returns:
+        Arm -> rows of epoch, train_loss (None where unknown), train_accuracy, val_accuracy and
+        val_images, the number of test images that this is the accuracy of.
+    """
+    columns = ["epoch", "train_loss", "train_accuracy", "val_accuracy", "val_images"]
+    epochs = _epochs().assign(val_images=10_000)
+    found = {
+        label: _rows(epochs.loc[(epochs["stage"] == stage) & (epochs["arm"] == arm), columns])
+        for (stage, arm), label in ARMS.items()
+    }
+    accumulated = pd.read_csv(PUBLISHED / "notebook_effective_batch.csv")
+    accumulated = accumulated.rename(columns={"val_accuracy_first_160": "val_accuracy"})
+    found["effective-batch-constant"] = _rows(
+        accumulated.assign(train_loss=None, val_images=160)[columns]
+    )
+    return found
+
+
+def beside(history: pd.DataFrame, published: Rows) -> pd.DataFrame:
+    """Place published epochs beside a training's own, each in the middle of its epoch's updates.
+
+    Args:
+        history: The training's history, with epoch and updates.
+        published: Rows of `arms`.
+
+    Returns:
+        One row an epoch that both have: iteration, loss, accuracy (means over the epoch).
+    """
+    starts = history["updates"].shift(fill_value=0)
+    middles = dict(zip(history["epoch"], (starts + history["updates"]) / 2, strict=True))
+    rows = [
+        (middles[row["epoch"]], row["train_loss"], row["train_accuracy"])
+        for row in published
+        if row["epoch"] in middles
+    ]
+    return pd.DataFrame(rows, columns=["iteration", "loss", "accuracy"])
+
+
+def _epochs() -> pd.DataFrame:
+    return pd.read_csv(PUBLISHED / "notebook_epochs.csv")
+
+
+def _rows(table: pd.DataFrame) -> Rows:
+    """Return plain rows, which a cache key can hold: NaN becomes None."""
+    known = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in known.to_dict("records")]
