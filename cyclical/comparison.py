@@ -117,7 +117,7 @@ def accuracy_by_epoch(arms: Sequence[Trained]) -> pd.DataFrame:
             arm.history[["epoch", "val_accuracy"]].assign(
                 arm=arm.training.label,
                 seed=arm.training.seed,
-                optimizer=_optimizer(arm.training),
+                optimizer=arm.training.optimizer.described,
             )
             for arm in arms
         ],
@@ -135,7 +135,7 @@ def _row(arm: Trained, goal: float) -> dict[str, Any]:
     return {
         "arm": training.label,
         "seed": training.seed,
-        "optimizer": _optimizer(training),
+        "optimizer": training.optimizer.described,
         "schedule": describe(training),
         "epochs": len(history),
         "updates": int(final["updates"]),
@@ -153,12 +153,6 @@ def _row(arm: Trained, goal: float) -> dict[str, Any]:
 
 def _first(epochs: "pd.Series[int]") -> float:
     return float(epochs.iloc[0]) if len(epochs) else np.nan
-
-
-def _optimizer(training: Training) -> str:
-    optimizer = training.optimizer
-    momentum = f" momentum {optimizer.momentum:g}" if optimizer.momentum else ""
-    return f"{optimizer.name}{momentum}"
 
 
 def _means_of(of_arm: pd.DataFrame) -> dict[str, Any]:

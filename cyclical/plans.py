@@ -19,6 +19,12 @@ class Optimizer(Frozen):
     momentum: float = Field(default=0.0, ge=0, lt=1)
     epsilon: Rate | None = None
 
+    @property
+    def described(self) -> str:
+        """Say in a few words which optimizer it is."""
+        momentum = f" momentum {self.momentum:g}" if self.momentum else ""
+        return f"{self.name}{momentum}"
+
 
 class LearningRate(Frozen):
     """A learning-rate schedule by name, or by the reference to a user's scale function.

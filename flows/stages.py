@@ -224,7 +224,7 @@ def _train_arms(stage: Stage, loaded: Artifact, trainings: Iterable[Training]) -
 
 
 def _drawn(stage: Stage, arm: Training, artifact: Artifact) -> Artifact:
-    title = f"{arm.label}, {arm.optimizer.name}, {arms.describe(arm)}, seed {arm.seed}"
+    title = f"{arm.label}, {arm.optimizer.described}, {arms.describe(arm)}, seed {arm.seed}"
     label = f"{arm.label}-seed={arm.seed}-pictures"
     published = stage.published_arms().get(arm.label, [])
     stage.here(pictures.draw_training, label, arm=artifact, title=title, published=published)
