@@ -176,10 +176,10 @@ def _published(epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _mean(values: "pd.Series[float]", name: str) -> dict[str, float]:
-    """Return the mean and the ends of its interval; NaN where a value is."""
+    """Return the mean and the ends of its interval; NaN where a value is not finite."""
     from scipy.special import stdtrit  # only where a comparison is computed anew
 
-    count = len(values)
+    values, count = values.where(np.isfinite(values)), len(values)
     mean = float(values.mean(skipna=False))
     half = np.nan
     if count > 1:
@@ -196,10 +196,11 @@ def _told(row: Mapping[Any, Any]) -> str:
     seeds, baseline = int(row["seeds"]), row["baseline"]
     if not np.isfinite(difference):
         return f"not comparable with {baseline}, as a training diverged"
-    better = f"{abs(difference):.1f} points {'better' if difference > 0 else 'worse'}"
+    better = f"{abs(difference):.1f} points {'better' if difference > 0 else 'worse'} than"
     if seeds == 1:
-        return f"{better} than {baseline} with one seed; how much is chance, --seeds 5 would show"
+        how = better if round(difference, 1) else "level with"
+        return f"{how} {baseline} (one seed: --seeds 5 would show how much is chance)"
     interval = f"95 % interval {low:+.1f} to {high:+.1f}"
     if low <= 0 <= high:
         return f"no difference from {baseline} that {seeds} seeds can show ({interval})"
-    return f"{better} than {baseline} ({interval}, {seeds} seeds)"
+    return f"{better} {baseline} ({interval}, {seeds} seeds)"

@@ -1,37 +1,34 @@
-"""Which trainings an experiment consists of, and the table that compares the arms."""
+"""Which trainings an experiment consists of."""
 
-from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cyclical import arms
-from cyclical.comparison import accuracy_by_epoch, compare
-from cyclical.config import (
-    NOTEBOOK,
-    PROFILES,
-    QUICK,
-    Experiment,
-    Training,
-    resolve,
-)
+from cyclical.config import NOTEBOOK, PROFILES, QUICK, Experiment, resolve
 from cyclical.errors import InputError
+from cyclical.plans import Training
 
-SGD = {"name": "sgd", "momentum": 0.0}
-RMSPROP = {"name": "rmsprop", "momentum": 0.0}
+SGD = {"name": "sgd", "momentum": 0.0, "epsilon": None}
+MOMENTUM = {"name": "sgd", "momentum": 0.9, "epsilon": None}
+RMSPROP = {"name": "rmsprop", "momentum": 0.0, "epsilon": None}
 TWO_SEEDS = resolve("notebook", seeds=2)
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES)
 
 
 def constant(rate: float) -> dict[str, Any]:
     """Return the settings of a learning rate that stays."""
-    unset = {"max_lr": None, "step_size": None, "gamma": None}
-    return {"policy": "constant", "base_lr": rate, **unset}
+    return following("constant", rate)
+
+
+def following(policy: str, rate: float) -> dict[str, Any]:
+    """Return the settings of a learning rate that does not cycle by itself."""
+    unset = {"max_lr": None, "step_size": None, "gamma": None, "scale_of": None}
+    return {"policy": policy, "base_lr": rate, **unset}
 
 
 def settings(training: Training) -> dict[str, Any]:
@@ -46,26 +43,10 @@ def everything(config: Experiment) -> dict[str, list[Training]]:
         "batch_sweep": [training for _, training in arms.batch_sweep(config, 1e-4)],
         "clr_training": list(arms.clr(config, 1e-4, 1e-3)),
         "cyclic_batch_training": list(arms.cyclic_batch(config, 16, 256)),
+        "effective_batch_training": list(arms.effective_batch(config, 1e-4)),
+        "combined_training": list(arms.combined(config, 16, 256)),
+        "fixed_training": list(arms.fixed(config, 1e-3)),
     }
-
-
-def history(
-    *accuracies: float, losses: Iterable[float] | None = None, images: int = 100
-) -> pd.DataFrame:
-    """Make a history of 10 updates an epoch with these validation figures."""
-    epochs = np.arange(1, len(accuracies) + 1)
-    given = 1 - np.asarray(accuracies) if losses is None else np.asarray(list(losses))
-    return pd.DataFrame(
-        {
-            "epoch": epochs,
-            "updates": epochs * 10,
-            "examples": epochs * images,
-            "train_loss": 0.1,
-            "train_accuracy": 0.99,
-            "val_loss": given,
-            "val_accuracy": accuracies,
-        }
-    )
 
 
 def arm(label: str = "clr-derived", seed: int = 0) -> Training:
@@ -73,15 +54,6 @@ def arm(label: str = "clr-derived", seed: int = 0) -> Training:
     config = resolve("notebook", {"seeds": [seed]})
     known = {each.label: each for each in chain(*everything(config).values())}
     return known[label]
-
-
-def compared(*accuracies: float, losses: Iterable[float] | None = None) -> Mapping[str, Any]:
-    """Compare a single arm and return its row."""
-    [row] = compare([(arm(), history(*accuracies, losses=losses))]).to_dict("records")
-    return row
-
-
-# The trainings
 
 
 def test_the_learning_rate_sweep_is_plain_sgd_at_eleven_rates() -> None:
@@ -141,6 +113,7 @@ def test_the_cyclical_rate_runs_between_the_derived_and_the_papers_bounds() -> N
                 "max_lr": high,
                 "step_size": 2000,
                 "gamma": 0.99994,
+                "scale_of": None,
             },
             "batch_sizes": (64,),
             "accumulate": (1,),
@@ -157,6 +130,19 @@ def test_a_policy_without_gamma_carries_none(policy: str) -> None:
     for training in arms.clr(config, 1e-4, 1e-3):
         assert training.learning_rate.policy == policy
         assert training.learning_rate.gamma is None
+        assert training.learning_rate.scale_of is None
+
+
+@pytest.mark.parametrize("scale_of", ["cycle", "iteration"])
+def test_a_users_scale_carries_what_it_is_called_with_and_no_gamma(scale_of: str) -> None:
+    config = resolve("notebook", {"clr.policy": "mine.fades:slow", "clr.scale_of": scale_of})
+    for training in arms.clr(config, 1e-4, 1e-3):
+        assert training.learning_rate.policy == "mine.fades:slow"
+        assert training.learning_rate.scale_of == scale_of
+        assert training.learning_rate.gamma is None
+        assert training.user_code == ("mine.fades:slow",)
+    others = chain(*(arms_ for step, arms_ in everything(config).items() if step[:3] != "clr"))
+    assert {training.user_code for training in others} == {()}
 
 
 def test_the_batch_size_cycles_through_the_derived_range_and_the_references_sizes() -> None:
@@ -175,9 +161,121 @@ def test_the_batch_size_cycles_through_the_derived_range_and_the_references_size
     ]
 
 
+@pytest.mark.parametrize(
+    ("spacing", "order", "sizes"),
+    [
+        ("exponential", "descending", (256, 128, 64, 32, 16)),
+        ("linear", "ascending", (16, 76, 136, 196, 256)),  # steps of 240 / 4
+        ("linear", "descending", (256, 196, 136, 76, 16)),
+    ],
+)
+def test_spacing_and_order_shape_the_derived_cycles_and_never_the_references(
+    spacing: str, order: str, sizes: tuple[int, ...]
+) -> None:
+    changed = {"cyclic_batch.spacing": spacing, "cyclic_batch.order": order}
+    config = resolve("notebook", changed)
+    derived, reference = arms.cyclic_batch(config, 16, 256)
+    [combined] = arms.combined(config, 16, 256)
+    assert (derived.label, derived.batch_sizes) == ("cyclic-batch-derived", sizes)
+    assert combined.batch_sizes == sizes
+    assert combined.learning_rate.base_lr == 0.0025  # at bmin, wherever it stands
+    assert reference == list(arms.cyclic_batch(NOTEBOOK, 16, 256))[1]
+    untouched = ["clr_training", "effective_batch_training", "fixed_training"]
+    assert all(everything(config)[step] == everything(NOTEBOOK)[step] for step in untouched)
+
+
 def test_a_range_of_batch_sizes_that_no_doubling_joins_is_refused() -> None:
-    with pytest.raises(InputError, match="bmin is 16 and bmax is 48"):
-        list(arms.cyclic_batch(NOTEBOOK, 16, 48))
+    for cycling in (arms.cyclic_batch, arms.combined):
+        with pytest.raises(InputError, match="bmin is 16 and bmax is 48"):
+            list(cycling(NOTEBOOK, 16, 48))
+
+
+def test_gradients_are_averaged_over_sixteen_micro_batches_or_one_to_sixteen() -> None:
+    groups = {
+        "constant": (16,),
+        "cyclic": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+    }
+    assert [settings(training) for training in arms.effective_batch(NOTEBOOK, 1e-4)] == [
+        {
+            "label": f"effective-batch-{name}",
+            "optimizer": MOMENTUM,
+            "learning_rate": constant(1e-4),
+            "batch_sizes": (256,),
+            "accumulate": accumulate,
+            "epochs": 20,
+            "seed": 0,
+        }
+        for name, accumulate in groups.items()
+    ]
+
+
+def test_the_micro_batch_the_group_and_the_momentum_are_settings() -> None:
+    changed = {"micro_batch": 8, "group": 3, "momentum": 0.5}
+    config = resolve("quick", {f"effective_batch.{name}": each for name, each in changed.items()})
+    trained = list(arms.effective_batch(config, 0.1))
+    assert [training.accumulate for training in trained] == [(3,), (1, 2, 3)]
+    assert {training.batch_sizes for training in trained} == {(8,)}
+    assert {training.optimizer.momentum for training in trained} == {0.5}
+    assert {training.learning_rate.base_lr for training in trained} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "bmin", "policy", "at_bmin"),
+    [
+        ({}, 16, "linear", 0.0025),  # 0.01 * 16 / 64
+        ({}, 64, "linear", 0.01),
+        ({}, 256, "linear", 0.04),
+        ({"combined.scaling": "sqrt"}, 16, "sqrt", 0.0025),
+        ({"combined.lr_at_bmin": 0.125}, 16, "linear", 0.125),
+        ({"cyclic_batch.learning_rate": 0.02}, 16, "linear", 0.005),
+        ({"fixed.batch_size": 128}, 16, "linear", 0.00125),
+    ],
+)
+def test_both_cycle_with_the_rate_of_64_scaled_down_to_bmin_unless_it_is_given(
+    changed: dict[str, Any], bmin: int, policy: str, at_bmin: float
+) -> None:
+    [training] = arms.combined(resolve("notebook", changed), bmin, 4 * bmin)
+    assert settings(training) == {
+        "label": "combined",
+        "optimizer": SGD,
+        "learning_rate": following(policy, at_bmin),
+        "batch_sizes": (bmin, 2 * bmin, 4 * bmin),
+        "accumulate": (1,),
+        "epochs": 20,
+        "seed": 0,
+    }
+
+
+def test_the_fixed_settings_are_sgd_at_a_hundredth_and_rmsprop_at_lr_max() -> None:
+    optimizers = {"sgd": (SGD, 0.01), "rmsprop": (RMSPROP, 0.003)}
+    assert [settings(training) for training in arms.fixed(NOTEBOOK, 0.003)] == [
+        {
+            "label": f"fixed-{name}",
+            "optimizer": optimizer,
+            "learning_rate": constant(rate),
+            "batch_sizes": (64,),
+            "accumulate": (1,),
+            "epochs": 20,
+            "seed": 0,
+        }
+        for name, (optimizer, rate) in optimizers.items()
+    ]
+
+
+def test_the_fixed_rate_is_sgds_and_the_fixed_batch_size_both_arms() -> None:
+    config = resolve("quick", {"fixed.learning_rate": 0.5, "fixed.batch_size": 32})
+    sgd, rmsprop = arms.fixed(config, 0.003)
+    assert (sgd.learning_rate.base_lr, rmsprop.learning_rate.base_lr) == (0.5, 0.003)
+    assert (sgd.batch_sizes, rmsprop.batch_sizes) == ((32,), (32,))
+
+
+def test_rmsprops_epsilon_reaches_the_three_arms_that_use_rmsprop_and_no_other() -> None:
+    trainings = everything(resolve("notebook", {"training.rmsprop_epsilon": 1e-14}))
+    epsilons = {each.label: each.optimizer.epsilon for each in chain(*trainings.values())}
+    assert {label for label, epsilon in epsilons.items() if epsilon == 1e-14} == {
+        *("clr-derived", "clr-paper", "fixed-rmsprop")
+    }
+    assert set(epsilons.values()) == {1e-14, None}
 
 
 @pytest.mark.parametrize("step", everything(QUICK))
@@ -232,12 +330,18 @@ def test_the_workload_counts_the_trainings_there_are_and_the_examples_of_one(
     assert workload.keys() == everything(config).keys()
 
 
-def test_the_published_workload_is_185_epochs_of_60000_images() -> None:
+def test_the_published_workload_is_285_epochs_of_60000_images() -> None:
     workload = arms.workload(NOTEBOOK, 60_000)
-    assert workload["lr_sweep"] == (11, 300_000)
-    assert workload["batch_sweep"] == (10, 300_000)
-    assert workload["clr_training"] == (2, 1_200_000)
-    assert workload["cyclic_batch_training"] == (2, 1_200_000)
+    assert workload == {
+        "lr_sweep": (11, 300_000),
+        "batch_sweep": (10, 300_000),
+        "clr_training": (2, 1_200_000),
+        "cyclic_batch_training": (2, 1_200_000),
+        "effective_batch_training": (2, 1_200_000),
+        "combined_training": (1, 1_200_000),
+        "fixed_training": (2, 1_200_000),
+    }
+    assert sum(points * examples for points, examples in workload.values()) == 285 * 60_000
 
 
 @pytest.mark.parametrize(
@@ -267,130 +371,21 @@ def test_fixed_bounds_leave_their_sweep_without_a_point(
         ("clr-paper", "lr 0.001..0.006 exp_range, batch 64"),
         ("cyclic-batch-derived", "lr 0.01, batch 16-32-64-128-256"),
         ("cyclic-batch-reference", "lr 0.01, batch 16-32-64"),
+        ("effective-batch-constant", "lr 0.0001, batch 16 x 256"),
+        ("effective-batch-cyclic", "lr 0.0001, batch 1..16 x 256"),
+        ("combined", "lr 0.0025-0.005-0.01-0.02-0.04, batch 16-32-64-128-256"),
+        ("fixed-sgd", "lr 0.01, batch 64"),
+        ("fixed-rmsprop", "lr 0.001, batch 64"),
     ],
 )
 def test_a_training_is_described_in_a_few_words(label: str, expected: str) -> None:
     assert arms.describe(arm(label)) == expected
 
 
-# The comparison
-
-
-def test_an_arm_is_compared_by_its_final_and_its_best_epoch() -> None:
-    row = compared(0.5, 0.92, 0.91, 0.93, 0.89, losses=[1.5, 0.3, 0.2, 0.4, 0.6])
-    assert row == {
-        "arm": "clr-derived",
-        "seed": 0,
-        "optimizer": "rmsprop",
-        "schedule": "lr 0.0001..0.001 exp_range, batch 64",
-        "epochs": 5,
-        "updates": 50,
-        "examples": 500,
-        "final_val_accuracy": 0.89,
-        "final_val_loss": 0.6,
-        "best_val_accuracy": 0.93,
-        "best_val_loss": 0.2,
-        "epochs_to_goal": 2.0,
-    }
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "expected"),
-    [
-        ([0.9], 1),
-        ([0.95, 0.96], 1),
-        ([0.8999, 0.9], 2),
-        ([0.1, 0.2, 0.91, 0.3, 0.99], 3),
-        ([np.nan, 0.91], 2),
-    ],
-)
-def test_the_epochs_to_the_goal_end_with_the_first_that_reaches_it(
-    accuracies: list[float], expected: int
-) -> None:
-    assert compared(*accuracies)["epochs_to_goal"] == expected
-
-
-@pytest.mark.parametrize("accuracies", [[0.8999], [0.1, 0.5, 0.89], [np.nan]])
-def test_the_epochs_to_a_goal_that_was_not_reached_are_not_a_number(
-    accuracies: list[float],
-) -> None:
-    assert np.isnan(compared(*accuracies)["epochs_to_goal"])
-
-
-def test_another_goal_may_be_set() -> None:
-    table = compare([(arm(), history(0.5, 0.7, 0.8))], goal=0.7)
-    assert table["epochs_to_goal"].tolist() == [2]
-
-
-def test_an_arm_that_diverged_has_no_final_figures_but_those_of_its_best_epoch() -> None:
-    row = compared(0.7, 0.91, np.nan, losses=[0.5, 0.4, np.nan])
-    assert np.isnan([row["final_val_accuracy"], row["final_val_loss"]]).all()
-    assert (row["best_val_accuracy"], row["best_val_loss"]) == (0.91, 0.4)
-    assert (row["epochs"], row["updates"], row["epochs_to_goal"]) == (3, 30, 2)
-
-
-def test_the_examples_of_an_epoch_that_broke_off_are_those_it_was_trained_on() -> None:
-    broken = history(0.7, np.nan)
-    broken.loc[1, "examples"] = 164
-    assert compare([(arm(), broken)])["examples"].tolist() == [164]
-
-
-def test_an_arm_that_diverged_at_once_has_no_best_figures_either() -> None:
-    row = compared(np.nan, losses=[np.nan])
-    figures = ["final_val_accuracy", "final_val_loss", "best_val_accuracy", "best_val_loss"]
-    assert np.isnan([row[figure] for figure in figures]).all()
-
-
-def test_the_comparison_has_one_row_an_arm_and_seed_in_the_given_order() -> None:
-    given = [("clr-paper", 1), ("cyclic-batch-derived", 0), ("clr-paper", 0), ("lr=0.1", 0)]
-    table = compare([(arm(*each), history(0.5, 0.6, images=60_000)) for each in given])
-    assert list(zip(table["arm"], table["seed"], strict=True)) == given
-    assert table["optimizer"].tolist() == ["rmsprop", "sgd", "rmsprop", "sgd"]
-    assert table["examples"].tolist() == [120_000] * 4
-    assert table.index.tolist() == [0, 1, 2, 3]
-
-
-def test_counts_are_whole_numbers_and_figures_are_float64() -> None:
-    table = compare([(arm(), history(0.5)), (arm(seed=1), history(0.95))])
-    counts = ["seed", "epochs", "updates", "examples"]
-    assert {str(table[name].dtype) for name in counts} == {"int64"}
-    figures = [name for name in table.columns if "_val_" in name or name == "epochs_to_goal"]
-    assert len(figures) == 5
-    assert {str(table[name].dtype) for name in figures} == {"float64"}
-
-
-@given(
-    accuracies=st.lists(st.floats(0, 1), min_size=1, max_size=30),
-    examples=st.integers(1, 60_000),
-)
-def test_the_final_figures_are_never_better_than_the_best(
-    accuracies: list[float], examples: int
-) -> None:
-    [row] = compare([(arm(), history(*accuracies, images=examples))]).to_dict("records")
-    assert row["final_val_accuracy"] == accuracies[-1]
-    assert row["best_val_accuracy"] == max(accuracies) >= row["final_val_accuracy"]
-    assert row["best_val_loss"] == min(1 - a for a in accuracies) <= row["final_val_loss"]
-    assert row["examples"] == examples * len(accuracies)
-    reached = [epoch for epoch, a in enumerate(accuracies, start=1) if a >= 0.90]
-    assert [row["epochs_to_goal"]] == reached[:1] or (
-        not reached and np.isnan(row["epochs_to_goal"])
-    )
-
-
-def test_the_accuracies_of_all_arms_are_stacked_epoch_by_epoch() -> None:
-    table = accuracy_by_epoch(
-        [(arm("clr-paper", 3), history(0.1, 0.2)), (arm("clr-derived"), history(0.3, np.nan, 0.5))]
-    )
-    assert list(table.columns) == ["arm", "seed", "epoch", "val_accuracy"]
-    assert table["arm"].tolist() == ["clr-paper"] * 2 + ["clr-derived"] * 3
-    assert table["seed"].tolist() == [3, 3, 0, 0, 0]
-    assert table["epoch"].tolist() == [1, 2, 1, 2, 3]
-    np.testing.assert_array_equal(table["val_accuracy"], [0.1, 0.2, 0.3, np.nan, 0.5])
-    assert table.index.tolist() == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("function", [compare, accuracy_by_epoch])
-def test_comparing_leaves_the_histories_alone(function: Callable[[Any], pd.DataFrame]) -> None:
-    given = history(0.1, 0.2)
-    function([(arm(), given)])
-    pd.testing.assert_frame_equal(given, history(0.1, 0.2))
+def test_a_description_names_a_users_scale_and_the_rates_as_they_run() -> None:
+    mine = resolve("notebook", {"clr.policy": "mine:fade"})
+    derived, _ = arms.clr(mine, 1e-4, 1e-3)
+    assert arms.describe(derived) == "lr 0.0001..0.001 mine:fade, batch 64"
+    down = resolve("notebook", {"combined.scaling": "sqrt", "cyclic_batch.order": "descending"})
+    [combined] = arms.combined(down, 16, 64)  # 0.0025 times 2, the root of 2, and 1
+    assert arms.describe(combined) == "lr 0.005-0.003536-0.0025, batch 64-32-16"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from cyclical import reference
 from cyclical.bounds import (
     BatchBounds,
     LearningRateBounds,
@@ -21,8 +23,11 @@ from cyclical.bounds import (
     lr_range,
 )
 from cyclical.errors import InputError
+from tests import running
 
 PUBLISHED = reference.PUBLISHED / "notebook_sweeps.csv"
+RULES = ("plateau", "smith", "argmin_tenth")
+every_rule = pytest.mark.parametrize("rule", RULES)
 
 
 def published(value: str) -> pd.DataFrame:
@@ -47,6 +52,11 @@ def sizes(*accuracies: float, start: int = 16) -> pd.DataFrame:
     return pd.DataFrame({"batch_size": doublings, "train_loss": 1.0, "train_accuracy": accuracies})
 
 
+def by_rule(table: pd.DataFrame, classes: int = 10) -> dict[str, tuple[float, float]]:
+    """Return (lr_min, lr_max) by every rule."""
+    return {rule: pair(lr_bounds(table, rule, classes)) for rule in RULES}
+
+
 def pair(found: LearningRateBounds) -> tuple[float, float]:
     return found.lr_min, found.lr_max
 
@@ -55,10 +65,10 @@ def ends(found: BatchBounds) -> tuple[int, int]:
     return found.bmin, found.bmax
 
 
-def refusal_of_rates(table: pd.DataFrame) -> str:
+def refusal_of_rates(table: pd.DataFrame, rule: str = "plateau") -> str:
     """Return the error of a table that allows no learning-rate bounds: one line, with a remedy."""
     with pytest.raises(InputError) as caught:
-        lr_bounds(table)
+        lr_bounds(table, rule)
     assert "\n" not in str(caught.value)
     assert "lr_sweep.learning_rates" in str(caught.value)
     return str(caught.value)
@@ -79,9 +89,27 @@ def refusal_of_sizes(table: pd.DataFrame, threshold: float) -> str:
 def test_the_published_sweep_gives_its_published_learning_rates_in_any_order(
     order: list[int],
 ) -> None:
-    found = lr_bounds(LEARNING_RATES.iloc[order])
+    shuffled = LEARNING_RATES.iloc[order]
+    found = lr_bounds(shuffled)
     assert found == LearningRateBounds(lr_min=1e-4, lr_max=1e-3, rule="plateau")
-    assert type(found.lr_min) is type(found.lr_max) is float
+    # A = 0.9040. plateau: 0.85 A = 0.768 is first reached at 1e-4 (0.8145), 0.93 A = 0.841 at 1e-3
+    # (0.8675). smith: 0.1 + 0.1 (A - 0.1) = 0.180 at 1e-6 (0.3301), 0.1 + 0.9 (A - 0.1) = 0.824 at
+    # 1e-3. argmin_tenth: the least loss, 0.2629, is that of 0.1.
+    assert by_rule(shuffled) == {
+        "plateau": (1e-4, 1e-3),
+        "smith": (1e-6, 1e-3),
+        "argmin_tenth": (1e-3, 1e-2),
+    }
+
+
+@every_rule
+def test_bounds_are_plain_floats_and_remember_their_rule(rule: str) -> None:
+    whole = rates((100, 0.4, 0.9), (10, 0.5, 0.85), (1, 0.9, 0.6)).astype({"learning_rate": int})
+    for table in (LEARNING_RATES, whole):
+        found = lr_bounds(table, rule)
+        assert type(found.lr_min) is type(found.lr_max) is float
+        assert found.rule == rule
+        assert lr_range(pd.DataFrame([vars(found)])) == pair(found)
 
 
 def test_the_shares_are_85_and_93_percent_of_the_best_accuracy_and_may_just_be_reached() -> None:
@@ -121,18 +149,58 @@ def test_accuracy_need_not_rise_with_the_rate() -> None:
     assert pair(lr_bounds(table)) == (1e-3, 1e-1)
 
 
-@pytest.mark.parametrize("loss", [np.nan, np.inf])
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
 def test_a_point_whose_loss_is_not_finite_sets_neither_the_best_accuracy_nor_a_bound(
     loss: float,
 ) -> None:
-    table = rates((1e-3, 1, 0.6), (1e-2, 1, 0.7), (1e-1, loss, 1.0), (1e-5, loss, 1.0))
-    assert pair(lr_bounds(table)) == (1e-3, 1e-2)
+    table = rates(
+        (1e-6, loss, 1.0), (1e-4, 0.95, 0.5), (1e-3, 0.9, 0.6), (1e-2, 0.8, 0.7), (1e-1, loss, 1.0)
+    )
+    assert by_rule(table) == {
+        "plateau": (1e-3, 1e-2),  # 0.85 * 0.7 = 0.595 and 0.93 * 0.7 = 0.651
+        "smith": (1e-4, 1e-2),  # 0.1 + 0.1 * 0.6 = 0.16 and 0.1 + 0.9 * 0.6 = 0.64
+        "argmin_tenth": (1e-4, 1e-3),  # the least loss is that of 1e-2
+    }
 
 
-def test_a_diverged_point_with_a_finite_loss_is_ignored() -> None:
-    learned = [(1e-3, 0.6, 0.8), (1e-2, 0.5, 0.9)]
-    diverged = [(1e-1, 2.3, 0.1), (1.0, 2.3, 0.19)]
-    assert pair(lr_bounds(rates(*learned, *diverged))) == pair(lr_bounds(rates(*learned)))
+@pytest.mark.parametrize("loss", [2.3, 0.01])
+def test_a_diverged_point_with_a_finite_loss_is_ignored_even_if_it_is_the_least(
+    loss: float,
+) -> None:
+    learned = [(1e-3, 0.9, 0.6), (1e-2, 0.5, 0.8), (1e-1, 0.4, 0.82)]
+    diverged = [(1.0, loss, 0.1), (10.0, loss, 0.19), (100.0, loss, np.nan)]
+    expected = {
+        "plateau": (1e-2, 1e-1),  # 0.697 and 0.763 are both reached at 1e-2
+        "smith": (1e-3, 1e-2),  # 0.1 + 0.9 * 0.72 = 0.748
+        "argmin_tenth": (1e-3, 1e-2),
+    }
+    assert by_rule(rates(*learned)) == expected
+    assert by_rule(rates(*learned, *diverged)) == expected
+
+
+def test_where_two_rates_have_the_same_accuracy_the_smaller_reached_it_first() -> None:
+    table = rates((1e-1, 0.4, 0.8), (1e-2, 0.5, 0.8), (1e-3, 0.6, 0.5))
+    assert by_rule(table) == {
+        "plateau": (1e-2, 1e-1),
+        "smith": (1e-3, 1e-2),
+        "argmin_tenth": (1e-3, 1e-2),
+    }
+
+
+def test_accuracy_that_dips_and_rises_again_shows_each_rules_idea_of_a_peak() -> None:
+    ends = [(1e-5, 1.9, 0.3), (1e-4, 1.1, 0.6), (1e-2, 0.4, 0.9), (1e-1, 0.5, 0.85), (1, 2.3, 0.1)]
+    assert by_rule(rates(*ends, (1e-3, 1.5, 0.4))) == {
+        "plateau": (1e-2, 1e-1),  # 0.765 and 0.837 are both reached at 1e-2
+        "smith": (1e-5, 1e-4),  # 0.1 + 0.1 * 0.8 = 0.18; at 1e-4 it turns
+        "argmin_tenth": (1e-4, 1e-3),
+    }
+    # A dip to guessing: 1e-3 is no bound. 1e-4 and 1e-2 are equally near to it, 1e-4 is the
+    # smaller; it is also the nearest to a hundredth of 1e-2, so lr_min is the next smaller.
+    assert by_rule(rates(*ends, (1e-3, 0.1, 0.1))) == {
+        "plateau": (1e-2, 1e-1),
+        "smith": (1e-5, 1e-4),
+        "argmin_tenth": (1e-5, 1e-4),
+    }
 
 
 def test_the_number_of_classes_decides_what_learned() -> None:
@@ -171,31 +239,207 @@ def test_the_bounds_are_swept_rates_that_learned_and_rise(
     assert high == (min(reached) if min(reached) > low else min(above))
 
 
-def test_where_nothing_learned_the_error_tells_the_best_accuracy_and_what_to_widen() -> None:
-    message = refusal_of_rates(rates((10, np.nan, 0.1), (1e-8, 2.9, 0.1234), (1e-9, 3.4, 0.05)))
+@every_rule
+def test_where_nothing_learned_the_error_tells_the_best_accuracy_and_what_to_widen(
+    rule: str,
+) -> None:
+    table = rates((10, np.nan, 0.1), (1e-8, 2.9, 0.1234), (1e-9, 3.4, 0.05))
+    message = refusal_of_rates(table, rule)
     assert "0.1234" in message
     assert "0.2 is needed" in message
     assert "lr_sweep.epochs" in message
 
 
-def test_where_every_loss_is_not_finite_nothing_learned() -> None:
-    assert "no learning rate learned" in refusal_of_rates(rates((10, np.nan, 0.9), (1, np.inf, 1)))
+@every_rule
+def test_where_every_loss_is_not_finite_nothing_learned(rule: str) -> None:
+    table = rates((10, np.nan, 0.9), (1, np.inf, 1))
+    assert "no learning rate learned" in refusal_of_rates(table, rule)
 
 
-def test_where_only_the_largest_rate_learned_the_error_asks_for_rates_above_it() -> None:
-    message = refusal_of_rates(rates((0.01, 2.3, 0.1), (0.1, 0.5, 0.8)))
+@every_rule
+def test_where_only_the_largest_rate_learned_the_error_asks_for_rates_beside_it(rule: str) -> None:
+    message = refusal_of_rates(rates((1e-3, 2.3, 0.1), (1e-2, 2.2, 0.15), (0.1, 0.5, 0.8)), rule)
+    if rule == "argmin_tenth":
+        assert message.startswith("no learning rate below lr_max = 0.1 learned")
+        assert "add rates just below it" in message
+    else:
+        assert message.startswith("no learning rate above lr_min = 0.1 learned")
+        assert "add rates just above it" in message
+
+
+@pytest.mark.parametrize("rule", ["plateau", "smith"])
+def test_where_all_rates_above_lr_min_diverged_the_error_names_lr_min(rule: str) -> None:
+    message = refusal_of_rates(rates((0.1, 0.5, 0.8), (1, 2.3, 0.1), (10, np.nan, 0.1)), rule)
     assert "above lr_min = 0.1" in message
-    assert "add rates just above it" in message
 
 
-def test_where_all_rates_above_lr_min_diverged_the_error_names_lr_min() -> None:
-    message = refusal_of_rates(rates((0.1, 0.5, 0.8), (1, 2.3, 0.1), (10, np.nan, 0.1)))
-    assert "above lr_min = 0.1" in message
+@pytest.mark.parametrize("rule", ["steepest", "Plateau", ""])
+def test_an_unknown_rule_is_refused_by_name(rule: str) -> None:
+    known = "known are plateau, smith, argmin_tenth"
+    with pytest.raises(InputError, match=f"^lr_bounds.rule '{rule}' is unknown: {known}$"):
+        lr_bounds(LEARNING_RATES, rule)
 
 
-def test_an_unknown_rule_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"^lr_bounds\.rule 'steepest' .* 'plateau'$"):
-        lr_bounds(LEARNING_RATES, rule="steepest")
+SWEPT = st.lists(
+    st.tuples(
+        st.sampled_from([10.0**power for power in range(-9, 2)] + [3e-5, 2e-3, 0.7]),
+        st.sampled_from([0.3, 0.5, 2.3, np.nan, np.inf]),
+        st.one_of(st.floats(0, 1), st.sampled_from([0.1, 0.2, 0.8])),
+    ),
+    min_size=1,
+    max_size=11,
+    unique_by=lambda row: row[0],
+)
+
+
+def learned_of(rows: Sequence[tuple[float, float, float]]) -> dict[float, tuple[float, float]]:
+    """Return the rates that learned, rising: rate -> (loss, accuracy)."""
+    return {
+        rate: (loss, accuracy)
+        for rate, loss, accuracy in sorted(rows)
+        if np.isfinite(loss) and accuracy >= 0.2
+    }
+
+
+@every_rule
+@given(rows=SWEPT)
+def test_every_rule_returns_rates_that_were_swept_and_learned_or_names_the_one_it_found(
+    rule: str, rows: list[tuple[float, float, float]]
+) -> None:
+    learned = learned_of(rows)
+    try:
+        low, high = pair(lr_bounds(rates(*rows), rule))
+    except InputError:
+        message = refusal_of_rates(rates(*rows), rule)
+        alone = f"above lr_min = {max(learned, default=0):g} learned"
+        if rule == "argmin_tenth":
+            alone = f"below lr_max = {min(learned, default=0):g} learned"
+        assert (alone if learned else "no learning rate learned") in message
+    else:
+        assert low < high
+        assert {low, high} <= learned.keys()
+
+
+@given(rows=SWEPT, top=st.floats(0.3, 1))
+def test_smith_starts_with_a_tenth_of_the_rise_and_ends_with_nine_or_at_the_first_turn(
+    rows: list[tuple[float, float, float]], top: float
+) -> None:
+    rows = [*rows, (50, 0.5, 0.3), (100, 0.5, top)]
+    learned = {rate: accuracy for rate, (_, accuracy) in learned_of(rows).items()}
+    risen = {
+        rate: (accuracy - 0.1) / (max(learned.values()) - 0.1) for rate, accuracy in learned.items()
+    }
+    after = dict(pairwise(sorted(rate for rate, _, _ in rows)))
+    turned = {  # the next swept rate is worse, did not learn or does not exist
+        rate: learned.get(after.get(rate, np.nan), 0) < accuracy
+        for rate, accuracy in learned.items()
+    }
+    low = min(rate for rate in learned if risen[rate] >= 0.1)
+    ends = [rate for rate in learned if rate > low and (risen[rate] >= 0.9 or turned[rate])]
+    assert pair(lr_bounds(rates(*rows), "smith")) == (low, min(ends))
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.floats(-6, 1).map(lambda power: 10**power), st.sampled_from([0.3, 0.5])),
+        min_size=1,
+        max_size=9,
+        unique_by=lambda row: row[0],
+    )
+)
+def test_no_rate_is_nearer_to_argmin_tenths_tenth_than_lr_max_nor_to_its_hundredth_than_lr_min(
+    rows: list[tuple[float, float]],
+) -> None:
+    rows = [*rows, (1e-8, 0.9), (1e-9, 0.9)]
+    best = min(rows, key=lambda row: (row[1], row[0]))[0]
+    low, high = argmin_tenth(*rows)
+    away = {rate: abs(np.log10(rate / best) + 1) for rate, _ in rows}
+    further = {rate: abs(np.log10(rate / best) + 2) for rate, _ in rows}
+    assert away[high] <= min(away.values()) + 1e-8
+    if further[high] <= min(further.values()) + 1e-8:
+        assert low == max(rate for rate, _ in rows if rate < high)
+    else:
+        assert further[low] <= min(further.values()) + 1e-8
+        assert low < high
+
+
+# The rule `smith`
+
+
+def smith(*rows: tuple[float, float], classes: int = 10) -> tuple[float, float]:
+    """Return the bounds by the rule `smith` of (rate, accuracy) with a loss that tells nothing."""
+    table = rates(*((rate, 1.0, accuracy) for rate, accuracy in rows))
+    return pair(lr_bounds(table, "smith", classes))
+
+
+def test_smiths_tenth_and_nine_tenths_of_the_rise_may_just_be_reached() -> None:
+    # of 16 classes: from 0.0625 to 1 accuracy rises by 0.9375, a tenth of which is 0.09375
+    at = {1e-5: 0.156, 1e-4: 0.0625 + 0.09375, 1e-3: 0.906, 1e-2: 1 - 0.09375, 1e-1: 1.0}
+    assert smith(*at.items(), classes=16) == (1e-4, 1e-2)
+
+
+def test_smiths_rise_begins_where_a_rate_learned_and_not_merely_above_chance() -> None:
+    # a tenth of the rise from 0.1 to 0.9 is reached at 0.18, but 0.2 is needed to have learned
+    assert smith((1e-4, 0.19), (1e-3, 0.2), (1e-2, 0.9)) == (1e-3, 1e-2)
+    # of 100 classes, 0.02 has learned, but the rise has begun at 0.01 + 0.1 * 0.89 = 0.099
+    rows = [(1e-5, 0.03), (1e-4, 0.09), (1e-3, 0.1), (1e-2, 0.9)]
+    assert smith(*rows, classes=100) == (1e-3, 1e-2)
+
+
+def test_smiths_accuracy_turns_where_it_falls_and_not_where_it_stays() -> None:
+    # nine tenths of the rise from 0.1 to 0.8 are at 0.73
+    assert smith((1e-3, 0.3), (1e-2, 0.5), (1e-1, 0.5), (1, 0.8)) == (1e-3, 1)
+    assert smith((1e-3, 0.3), (1e-2, 0.5), (1e-1, 0.4999), (1, 0.8)) == (1e-3, 1e-2)
+
+
+def test_smiths_accuracy_may_turn_at_lr_min_which_is_not_yet_lr_max() -> None:
+    assert smith((1e-4, 0.3), (1e-3, 0.25), (1e-2, 0.4), (1e-1, 0.9)) == (1e-4, 1e-1)
+
+
+def test_smiths_range_ends_before_a_rate_that_diverged() -> None:
+    table = rates((1e-3, 1, 0.4), (1e-2, 1, 0.6), (1e-1, np.nan, 0.7), (1, 1, 0.9))
+    assert pair(lr_bounds(table, "smith")) == (1e-3, 1e-2)
+
+
+# The rule `argmin_tenth`
+
+
+def argmin_tenth(*rows: tuple[float, float]) -> tuple[float, float]:
+    """Return the bounds by the rule `argmin_tenth` of (rate, loss) that all learned alike."""
+    return pair(lr_bounds(rates(*((rate, loss, 0.5) for rate, loss in rows)), "argmin_tenth"))
+
+
+def test_of_two_rates_with_the_least_loss_argmin_tenth_takes_a_tenth_of_the_smaller() -> None:
+    rows = [(1.0, 0.9), (1e-1, 0.4), (1e-2, 0.4), (1e-3, 0.7), (1e-4, 0.8)]
+    assert argmin_tenth(*rows) == argmin_tenth(*rows[::-1]) == (1e-4, 1e-3)
+
+
+def test_a_tenth_that_was_not_swept_is_snapped_by_the_ratio_and_not_by_the_distance() -> None:
+    # 0.05 lies 0.03 from 0.02 and from 0.08, but 2.5 times over the one and 1.6 below the other;
+    # of 0.005 it is 1.25 times down to 0.004 and 4 times up to 0.02
+    assert argmin_tenth((0.5, 0.3), (0.08, 0.4), (0.02, 0.5), (0.004, 0.6)) == (0.004, 0.08)
+
+
+@pytest.mark.parametrize("best", [0.4, 0.7, 3e-5, 1 / 3])
+@pytest.mark.parametrize("factor", [1.5, 2, 3])
+def test_of_two_rates_equally_near_by_their_ratio_the_smaller_is_taken(
+    best: float, factor: float
+) -> None:
+    swept = [best / tenth * side for tenth in (10, 100) for side in (factor, 1 / factor)]
+    rows = [(rate, 0.9) for rate in swept]
+    assert argmin_tenth((best, 0.3), *rows) == (swept[3], swept[1])
+    assert argmin_tenth(*rows[::-1], (best, 0.3)) == (swept[3], swept[1])
+
+
+def test_where_both_tenths_snap_to_one_rate_lr_min_is_the_next_smaller() -> None:
+    # 0.1 and 0.01 are nearest to 0.04, 2.5 times below and 4 times above them
+    assert argmin_tenth((1, 0.3), (0.04, 0.5), (1e-9, 0.9), (1e-8, 0.9)) == (1e-8, 0.04)
+
+
+def test_where_both_tenths_snap_to_the_least_rate_the_error_asks_for_rates_below_it() -> None:
+    table = rates((0.1, 0.3, 0.9), (0.05, 0.4, 0.8), (0.02, 0.5, 0.7))
+    message = refusal_of_rates(table, "argmin_tenth")
+    assert message.startswith("no learning rate below lr_max = 0.02 learned")
 
 
 def test_the_stored_row_gives_the_bounds_back() -> None:
@@ -206,9 +450,11 @@ def test_the_stored_row_gives_the_bounds_back() -> None:
 # Batch sizes
 
 
-@given(order=st.permutations(range(len(BATCH_SIZES))))
-def test_the_published_sweep_gives_its_published_batch_sizes_in_any_order(order: list[int]) -> None:
-    found = batch_bounds(BATCH_SIZES.iloc[order])
+@given(order=st.permutations(range(len(BATCH_SIZES))), stretch=st.sampled_from(["first", "outer"]))
+def test_the_published_sweep_gives_its_published_batch_sizes_in_any_order(
+    order: list[int], stretch: str
+) -> None:
+    found = batch_bounds(BATCH_SIZES.iloc[order], stretch=stretch)
     assert ends(found) == (16, 256)
     assert type(found.bmin) is type(found.bmax) is int
 
@@ -247,8 +493,52 @@ def test_the_first_unbroken_stretch_is_taken_and_a_later_longer_one_is_not() -> 
     assert found.table["in_range"].tolist() == [False, True, True, False, False, False, False]
 
 
-def test_where_every_step_holds_the_range_is_the_whole_sweep() -> None:
-    found = batch_bounds(sizes(0.8, 0.8, 0.8, 0.8))
+def test_the_outer_stretch_reaches_to_the_last_step_that_holds_whatever_lies_between() -> None:
+    # drops in percent: 100, 0, 50, 0, 0, 0 and 0, 100, 0, 100, 100
+    found = batch_bounds(sizes(0.9, 0.45, 0.45, 0.3, 0.3, 0.3, 0.3), stretch="outer")
+    assert ends(found) == (32, 1024)
+    assert found.table["in_range"].tolist() == [False, True, True, True, True, True, True]
+    twice = sizes(0.8, 0.8, 0.4, 0.4, 0.2, 0.1)
+    assert ends(batch_bounds(twice)) == (16, 32)
+    assert ends(batch_bounds(twice, stretch="outer")) == (16, 128)
+
+
+@given(
+    accuracies=st.lists(st.sampled_from([0.2, 0.4, 0.5, 0.8]), min_size=2, max_size=10),
+    threshold=st.sampled_from([0.0, 25.0]),
+)
+def test_both_stretches_begin_alike_and_differ_only_where_steps_hold_beyond_the_first(
+    accuracies: list[float], threshold: float
+) -> None:
+    drops = [100 * (a - b) / b for a, b in pairwise(accuracies)]
+    held = [2**step for step, drop in enumerate(drops) if drop <= threshold]
+    assume(held)
+    first, outer = (
+        batch_bounds(sizes(*accuracies, start=1), threshold, stretch)
+        for stretch in ("first", "outer")
+    )
+    assert first.bmin == outer.bmin == held[0]
+    assert outer.bmax == 2 * held[-1]
+    assert (first.bmax < outer.bmax) == (first.bmax < held[-1])
+    pd.testing.assert_frame_equal(first.steps, outer.steps)
+
+
+@pytest.mark.parametrize("stretch", ["last", "First", ""])
+def test_an_unknown_stretch_is_refused_by_name(stretch: str) -> None:
+    told = f"^batch_bounds.stretch must be first or outer, but is '{stretch}'$"
+    with pytest.raises(InputError, match=told):
+        batch_bounds(BATCH_SIZES, stretch=stretch)
+
+
+@pytest.mark.parametrize("stretch", ["first", "outer"])
+def test_where_no_step_holds_neither_stretch_is_found(stretch: str) -> None:
+    with pytest.raises(InputError, match=r"threshold of 25\.00 would give a range"):
+        batch_bounds(sizes(0.5, 0.4, 0.2), 3.5, stretch)
+
+
+@pytest.mark.parametrize("stretch", ["first", "outer"])
+def test_where_every_step_holds_the_range_is_the_whole_sweep(stretch: str) -> None:
+    found = batch_bounds(sizes(0.8, 0.8, 0.8, 0.8), stretch=stretch)
     assert ends(found) == (16, 128)
     assert found.table["in_range"].all()
 
@@ -363,3 +653,28 @@ def test_fixed_sizes_that_no_doubling_joins_are_refused() -> None:
 def test_the_stored_steps_give_the_sizes_back(found: BatchBounds) -> None:
     assert batch_range(found.table) == (16, 256)
     assert batch_range(found.table.iloc[::-1]) == (16, 256)
+
+
+# What the command tells
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "told"),
+    [
+        ("lr_bounds", {"lr_sweep__learning_rates": [10]}, "no learning rate learned"),
+        ("batch_bounds", {"batch_sweep__batch_sizes": [16]}, "no step of the batch sweep"),
+    ],
+)
+def test_a_sweep_without_an_answer_ends_the_command_in_one_line_that_names_its_table(
+    store: Path, step: str, changes: dict[str, Any], told: str
+) -> None:
+    ran = running.run(store, "--until-step", step, **changes)
+    assert ran.status == 2
+    [line] = ran.error.strip().splitlines()
+    assert line.startswith(f"cyclical: {told}")
+    [named] = re.findall(r"; the table is (\S+)$", line)
+    [(value, swept)] = changes.items()
+    table = pd.read_parquet(named)
+    assert table[value.split("__")[1].removesuffix("s")].tolist() == swept
+    assert Path(named).is_relative_to(store / step.replace("bounds", "sweep"))
+    assert ran.executed == {f"{step.replace('bounds', 'sweep')}/sweep"}

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ ARMS = {
     *("clr_training/clr-derived-seed=0", "clr_training/clr-paper-seed=0"),
     "cyclic_batch_training/cyclic-batch-derived-seed=0",
     "cyclic_batch_training/cyclic-batch-reference-seed=0",
+    "effective_batch_training/effective-batch-constant-seed=0",
+    "effective_batch_training/effective-batch-cyclic-seed=0",
+    "combined_training/combined-seed=0",
+    *("fixed_training/fixed-sgd-seed=0", "fixed_training/fixed-rmsprop-seed=0"),
 }
 BATCH_POINTS = {f"batch_sweep/batch={size}-seed=0" for size in (16, 32, 64)}
 RATE_POINTS = {f"lr_sweep/lr={rate}-seed=0" for rate in ("10", "0.1", "0.01", "0.001")}
@@ -37,15 +42,15 @@ def edit(file: Path, pattern: str, replacement: str) -> None:
 
 
 def test_the_first_run_computes_everything_and_tells_it(finished: Path) -> None:
-    steps = {folder.name for folder in finished.iterdir() if folder.is_dir()}
-    assert steps >= {
-        *("load_data", "lr_sweep", "lr_bounds", "clr_training", "batch_sweep", "batch_bounds"),
-        *("cyclic_batch_training", "comparison"),
+    assert set(running.manifests(finished)) == RATE_POINTS | BATCH_POINTS | ARMS | PICTURES | {
+        *("load_data/data", "load_data/model", "lr_sweep/sweep", "lr_bounds/bounds"),
+        *("batch_sweep/sweep", "batch_bounds/bounds", "comparison/comparison"),
     }
-    pictures = {picture.name for picture in finished.rglob("*.png")}
+    pictures = Counter(picture.name for picture in finished.rglob("*.png"))
     assert pictures == {
-        *("samples.png", "lr_sweep.png", "batch_sweep.png", "iterations.png"),
-        "validation_accuracy.png",
+        **dict.fromkeys(("samples.png", "lr_sweep.png", "batch_sweep.png"), 1),
+        **dict.fromkeys(("final_accuracy.png", "validation_accuracy.png"), 1),
+        "iterations.png": len(ARMS),
     }
 
 
@@ -101,7 +106,7 @@ def test_other_epochs_recompute_the_sweep_and_what_depends_on_it_but_not_the_dat
 
 
 def test_an_edit_of_the_plots_redraws_and_does_not_train(store: Path, source: Path) -> None:
-    edit(source / "cyclical" / "plots.py", r'"figure.dpi": 200', '"figure.dpi": 100')
+    edit(source / "cyclical" / "style.py", r'"figure.dpi": 200', '"figure.dpi": 100')
     ran = running.run(store, source=source)
     assert ran.status == 0, ran.error
     assert ran.audit == {"imported_tensorflow": False, "listened": 0}

@@ -17,6 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cyclical.config import parse_settings
+from cyclical.results import latest, summary
+from cyclical.store import Store
 from flows.cli import app
 from tests import running
 
@@ -41,7 +43,12 @@ def refused(*arguments: str) -> str:
         (["--refresh", "lr_swep"], "did you mean 'lr_sweep'?"),
         (["--until-step", "bounds"], "unknown step 'bounds'"),
         (["--from-step", "x"], "unknown step 'x'"),
-        (["--set", "clr.policy=square"], "clr.policy: "),
+        (
+            ["--set", "clr.policy=square"],
+            "clr.policy: 'square' is neither triangular, triangular2, exp_range nor your own",
+        ),
+        (["--set", "clr.policy=mine.py:fade()"], "written package.module:function"),
+        (["--set", "clr.scale_of=epoch"], "clr.scale_of: "),
         (["--set", "lr_sweep.epoch=1"], "did you mean 'lr_sweep.epochs'?"),
         (
             ["--set", "lr_sweep.epochs=many"],
@@ -60,6 +67,12 @@ def refused(*arguments: str) -> str:
         (["--set", "batch_sweep.batch_sizes=[0]"], "batch_sweep.batch_sizes.0: "),
         (["--set", "batch_sweep.batch_sizes=[16,48]"], "times a power of two"),
         (["--set", "batch_bounds.fixed=[16,48]"], "bmin times a power of two"),
+        (["--set", "data.validation_split=1"], "data.validation_split: "),
+        (["--set", "effective_batch.group=0"], "effective_batch.group: "),
+        (["--set", "cyclic_batch.order=down"], "cyclic_batch.order: "),
+        (["--set", "combined.scaling=cubic"], "combined.scaling: "),
+        (["--set", "training.rmsprop_epsilon=0"], "training.rmsprop_epsilon: "),
+        (["--until-step", "fixed"], "did you mean 'fixed_training'?"),
         (["--set", "artifacts=/dev/null/x"], "can't be written"),
         (["--seeds", "0"], "--seeds must be at least 1"),
     ],
@@ -79,18 +92,42 @@ def test_show_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
 
 def test_show_gives_programs_the_same_as_people(finished: Path) -> None:
     told = CliRunner().invoke(app, ["show", "--json", "--artifacts", str(finished)])
-    summary = json.loads(told.stdout)
-    assert summary["lr_min"] in parse_settings(["x=[10,0.1,0.01,0.001]"])["x"]
-    assert [row["arm"] for row in summary["comparison"]] == [
+    answers = json.loads(told.stdout)
+    assert answers["lr_min"] in parse_settings(["x=[10,0.1,0.01,0.001]"])["x"]
+    assert [row["arm"] for row in answers["comparison"]] == [
         *("clr-derived", "clr-paper", "cyclic-batch-derived", "cyclic-batch-reference"),
+        *("effective-batch-constant", "effective-batch-cyclic", "combined"),
+        *("fixed-sgd", "fixed-rmsprop"),
     ]
     shown = CliRunner().invoke(app, ["show", "--artifacts", str(finished)]).stdout
-    assert f"between {summary['lr_min']:g} and {summary['lr_max']:g}" in shown
-    for row in summary["comparison"]:
+    assert f"between {answers['lr_min']:g} and {answers['lr_max']:g}" in shown
+    for row in answers["comparison"]:
         assert f"{row['final_val_accuracy']:.4f}" in shown
-    for picture in summary["pictures"]:
+    traces = [picture for picture in answers["pictures"] if picture.endswith("/iterations.png")]
+    assert f"{finished}/*_training/*/iterations.png (9)" in shown
+    assert sorted(map(str, finished.glob("*_training/*/iterations.png"))) == sorted(traces)
+    for picture in set(answers["pictures"]) - set(traces):
         assert picture in shown
         assert Path(picture).is_file()
+
+
+def test_every_arm_of_a_run_is_trained_at_the_bounds_that_were_found(finished: Path) -> None:
+    store = Store(root=finished)
+    run = latest(store)
+    found = summary(store, run)
+    traces = {
+        point.label.removesuffix("-seed=0"): store.frame(point.artifact, "iterations.parquet")
+        for point in run.points
+        if "iterations.parquet" in point.artifact.files
+    }
+    for group in ("constant", "cyclic"):
+        assert set(traces[f"effective-batch-{group}"]["learning_rate"]) == {found.lr_min}
+    assert set(traces["fixed-rmsprop"]["learning_rate"]) == {found.lr_max}
+    assert set(traces["fixed-sgd"]["learning_rate"]) == {0.01}
+    assert traces["clr-derived"]["learning_rate"].min() == found.lr_min
+    sizes, rates = traces["combined"]["batch_size"], traces["combined"]["learning_rate"]
+    assert (sizes[0], rates[0]) == (found.bmin, 0.01 * found.bmin / 64)
+    assert (sizes.max(), rates.max()) == (2 * found.bmin, 2 * rates[0]), "the second of two epochs"
 
 
 @pytest.fixture
@@ -144,6 +181,14 @@ def test_more_than_the_data_hold_is_refused_in_one_line(
     store: Path, changes: dict[str, Any], told: str
 ) -> None:
     assert_one_line(running.run(store, **changes), told)
+
+
+def test_a_scale_of_ones_own_that_is_not_found_is_refused_in_one_line_before_any_training(
+    fashion_mnist: Path, prefect_server: None, tmp_path: Path
+) -> None:
+    ran = running.run(tmp_path / "artifacts", clr__policy="nosuch:fade")
+    assert_one_line(ran, "nosuch:fade: nosuch can't be imported (ModuleNotFoundError: ")
+    assert {name.partition("/")[0] for name in ran.executed} == {"load_data"}
 
 
 def test_a_batch_sweep_in_which_no_step_holds_names_the_threshold_that_would_do(

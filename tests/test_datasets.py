@@ -22,6 +22,7 @@ from cyclical.datasets import (
     class_counts,
     find_source,
     from_table,
+    hold_out,
     load,
     normalised,
     to_idx,
@@ -139,6 +140,116 @@ def test_a_subset_that_cannot_be_taken_is_refused(
 def test_an_unknown_data_set_is_refused_by_name(fashion_mnist: Path) -> None:
     with pytest.raises(InputError, match=r"data\.name must be fashion_mnist, but is 'cifar10'"):
         load("cifar10", fashion_mnist, None, None)
+
+
+def labelled(labels: list[int] | np.ndarray) -> Part:
+    """Return a part whose images have a single pixel: 0, 1, 2, ... up to 255."""
+    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return Part(images, np.asarray(labels, np.uint8))
+
+
+def places(part: Part) -> list[int]:
+    """Read the numbers that `labelled` gave the images of a part."""
+    return part.images.reshape(-1).tolist()
+
+
+def test_of_every_class_the_last_images_are_held_out() -> None:
+    kept, held_out = hold_out(labelled([0, 1, 0, 0, 1, 0, 1, 1]), 0.5)
+    # class 0 stands at 0, 2, 3 and 5, class 1 at 1, 4, 6 and 7
+    assert places(kept) == [0, 1, 2, 4]
+    assert kept.labels.tolist() == [0, 1, 0, 1]
+    assert places(held_out) == [3, 5, 6, 7]
+    assert held_out.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_the_share_of_a_class_is_rounded_to_whole_images() -> None:
+    # 0.3 of 5, 4 and 1 images: 1.5, 1.2 and 0.3
+    kept, held_out = hold_out(labelled([7] * 5 + [3] * 4 + [9]), 0.3)
+    assert np.bincount(held_out.labels, minlength=10).tolist() == [0, 0, 0, 1, 0, 0, 0, 2, 0, 0]
+    assert np.bincount(kept.labels, minlength=10).tolist() == [0, 0, 0, 3, 0, 0, 0, 3, 0, 1]
+
+
+def test_labels_in_order_are_held_out_in_the_same_proportions() -> None:
+    kept, held_out = hold_out(labelled(np.repeat(np.arange(10), 20)), 0.25)
+    assert np.bincount(kept.labels).tolist() == [15] * 10
+    assert np.bincount(held_out.labels).tolist() == [5] * 10
+
+
+@given(labels=hnp.arrays(np.uint8, st.integers(2, 60), elements=st.integers(0, 4)), data=st.data())
+def test_what_is_kept_and_what_is_held_out_are_the_part_and_each_in_its_order(
+    labels: np.ndarray, data: st.DataObject
+) -> None:
+    share = data.draw(st.floats(0.01, 0.99))
+    part = labelled(labels)
+    counts = np.bincount(labels)
+    held_by_class = [round(share * count) for count in counts.tolist()]
+    if sum(held_by_class) in {0, len(labels)}:
+        with pytest.raises(InputError):
+            hold_out(part, share)
+        return
+    kept, held_out = hold_out(part, share)
+    assert sorted(places(kept) + places(held_out)) == list(range(len(labels)))
+    for some in (kept, held_out):
+        assert places(some) == sorted(places(some))
+        assert some.labels.tolist() == labels[places(some)].tolist()
+    assert np.bincount(held_out.labels, minlength=len(counts)).tolist() == held_by_class
+    for label in range(len(counts)):
+        last = [place for place in places(held_out) if labels[place] == label]
+        first = [place for place in places(kept) if labels[place] == label]
+        assert not last or not first or max(first) < min(last)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.04, "data.validation_split = 0.04 of 20 training images leaves nothing to validate on"),
+        (0.96, "data.validation_split = 0.96 of 20 training images leaves nothing to train on"),
+    ],
+)
+def test_a_split_that_leaves_a_part_empty_is_refused_with_both_numbers(
+    share: float, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        hold_out(labelled([0, 1] * 10), share)  # 0.4 or 9.6 of each class
+    assert str(caught.value) == f"{said}: take more images or another share"
+
+
+def test_holding_out_leaves_the_part_that_is_split_alone() -> None:
+    part = labelled([0, 1, 0, 1])
+    hold_out(part, 0.5)
+    assert_same(part, labelled([0, 1, 0, 1]))
+
+
+def test_a_tenth_of_the_whole_data_set_is_600_images_of_each_class(dataset: Dataset) -> None:
+    kept, held_out = hold_out(dataset.train, 0.1)
+    assert (len(kept.labels), len(held_out.labels)) == (54_000, 6_000)
+    counts = class_counts(Dataset(kept, dataset.test, dataset.class_names, held_out))
+    assert list(counts.columns) == ["label", "name", "train", "test", "validation"]
+    assert counts["train"].tolist() == [5_400] * 10
+    assert counts["validation"].tolist() == [600] * 10
+    assert counts["test"].tolist() == [1_000] * 10
+
+
+def test_a_subset_is_taken_before_its_share_is_held_out(
+    dataset: Dataset, fashion_mnist: Path
+) -> None:
+    first = Part(dataset.train.images[:200], dataset.train.labels[:200])
+    kept, held_out = hold_out(first, 0.2)
+    loaded = load("fashion_mnist", fashion_mnist, 200, 30, validation_split=0.2)
+    assert loaded.validation is not None
+    assert_same(loaded.train, kept)
+    assert_same(loaded.validation, held_out)
+    assert_same(loaded.test, Part(dataset.test.images[:30], dataset.test.labels[:30]))
+
+
+def test_nothing_is_held_out_unless_asked_for(dataset: Dataset) -> None:
+    assert dataset.validation is None
+    assert len(dataset.train.labels) == 60_000
+
+
+def test_a_split_that_cannot_be_taken_of_the_subset_is_refused(fashion_mnist: Path) -> None:
+    with pytest.raises(InputError, match=r"^data\.validation_split = 0\.1 of 3 training images"):
+        load("fashion_mnist", fashion_mnist, 3, 2, validation_split=0.1)
 
 
 @pytest.fixture

@@ -465,15 +465,25 @@ def test_a_name_of_the_package_that_is_no_module_is_passed_over(fingerprint_of: 
 
 
 def test_the_fingerprint_of_a_real_task_is_stable_and_complete() -> None:
-    from tasks.bounds import derive_lr_bounds
+    from tasks.bounds import fix_lr_bounds
 
-    hashes = of_task(derive_lr_bounds.fn)
+    hashes = of_task(fix_lr_bounds.fn)
     assert set(hashes) == {
-        "tasks.bounds.derive_lr_bounds",
+        "tasks.bounds.fix_lr_bounds",
         "cyclical.bounds",
         "cyclical.errors",
         "cyclical.schedules",
         "cyclical.sweeps",
     }
-    assert of_task(derive_lr_bounds.fn) == hashes
+    assert of_task(fix_lr_bounds.fn) == hashes
     assert fingerprint.versions(hashes).keys() == {"python", "numpy"}
+
+
+def test_the_fingerprint_of_a_training_has_its_loop_and_layout_but_not_the_choice_of_arms() -> None:
+    from tasks.training import train
+
+    hashes = set(of_task(train.fn))
+    loop = {"cyclical.training", "cyclical.models", "cyclical.datasets"}
+    layout = {"cyclical.plans", "cyclical.schedules", "cyclical.user_code"}
+    assert loop | layout <= hashes
+    assert hashes.isdisjoint({"cyclical.arms", "cyclical.config", "cyclical.comparison"})

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [file for layer in ("cyclical", "tasks", "flows") for file in (ROOT / layer).glob("*.py")]
 LAYERS = {"cyclical": 0, "tasks": 1, "flows": 2}
 TENSORFLOW = {"datasets", "models", "training", "keras", "fetching"}
-PICTURES = {"plots", "report"}
+PICTURES = {"comparison_plots", "plots", "style"}
 
 
 def imported(file: Path, top_level_only: bool = False) -> Iterator[str]:

@@ -3,35 +3,40 @@
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import combinations
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib.axes import Axes
-from matplotlib.axis import Tick
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from PIL import Image
 
-from cyclical import plots, schedules
-from cyclical.sweeps import with_status
-
-ToPng = Callable[..., bytes]
-ToFigure = Callable[..., Figure]
-Content = tuple[Any, ...]
+from cyclical import arms, plots, reference, schedules, style
+from cyclical.config import resolve
+from cyclical.plans import lay_out
+from cyclical.style import Float64
+from cyclical.sweeps import DIVERGED, LEARNED, NOT_LEARNED, with_status
+from tests.drawing import (
+    Content,
+    ToFigure,
+    ToPng,
+    drawn,
+    every_arm,
+    labelled,
+    legend,
+    text_boxes,
+    texts,
+    tick_labels,
+    unreadable,
+    xy,
+)
 
 # The published run's sweeps: final training loss, training and validation accuracy.
 RATES = [1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
@@ -47,23 +52,26 @@ BATCH_SWEEP = [
     [0.8361, 0.8277, 0.8159, 0.7914, 0.7651, 0.7358, 0.6873, 0.5938, 0.4340, 0.2561],
     [0.8370, 0.8248, 0.8042, 0.7872, 0.7618, 0.7267, 0.6813, 0.3968, 0.2705, 0.1399],
 ]
-ARMS = {
-    "clr-derived": 0.907,
-    "clr-paper": 0.878,
-    "effective-constant": 0.797,
-    "effective-cyclic": 0.813,
-    "cyclic-batch-derived": 0.911,
-    "cyclic-batch-reference": 0.9111,
-    "combined": 0.912,
-    "fixed-sgd": 0.906,
-    "fixed-rmsprop": 0.9061,
-    "reference cyclic batch": 0.911,
-}
+# A quick run's sweeps: most of their points learned less than the published run's did.
+QUICK_LR_SWEEP = [
+    [3.2, 3.0, 2.9, 2.75, 2.31, 1.42, 0.83, 0.55, 0.48, 2.4, np.inf],
+    [0.08, 0.1, 0.11, 0.14, 0.21, 0.55, 0.72, 0.81, 0.84, 0.1, 0.098],
+    [0.07, 0.1, 0.11, 0.15, 0.2, 0.6, 0.73, 0.8, 0.79, 0.1, np.nan],
+]
+QUICK_BATCH_SWEEP = [
+    [1.1, 1.3, 1.6, 1.9, 2.3, 2.6, 2.8],
+    [0.62, 0.55, 0.45, 0.35, 0.24, 0.17, 0.12],
+    [0.6, 0.53, 0.44, 0.36, 0.22, 0.15, 0.1],
+]
 
 
-def sweep_table(value: str) -> pd.DataFrame:
-    swept, points = (RATES, LR_SWEEP) if value == "learning_rate" else (SIZES, BATCH_SWEEP)
-    table = pd.DataFrame({value: swept, **dict(zip(METRICS, points, strict=True))})
+def sweep_table(value: str, quick: bool = False) -> pd.DataFrame:
+    if value == "learning_rate":
+        swept, points = RATES, QUICK_LR_SWEEP if quick else LR_SWEEP
+    else:
+        swept, points = SIZES, QUICK_BATCH_SWEEP if quick else BATCH_SWEEP
+    columns = dict(zip(METRICS, points, strict=True))
+    table = pd.DataFrame({value: swept[: len(points[0])], **columns})
     return with_status(table, value, classes=10)
 
 
@@ -87,111 +95,64 @@ def epochs_of(size: int, examples: int = 60_000, epochs: int = 20) -> np.ndarray
     return np.concatenate([np.diff(boundaries) for _, boundaries in plan])
 
 
-def histories(finals: dict[str, float], seeds: int = 1, epochs: int = 20) -> pd.DataFrame:
-    """Make up arms that rise to a final value from 0.6 below it (but from 0.05 at least)."""
-    rise = np.exp(-np.arange(epochs) / 2.0)
-    rise[-1] = 0
-    return pd.concat(
-        pd.DataFrame(
-            {
-                "arm": arm,
-                "seed": seed,
-                "epoch": np.arange(1, epochs + 1),
-                "val_accuracy": final - min(0.6, final - 0.05) * rise + 0.01 * seed,
-            }
-        )
-        for arm, final in finals.items()
-        for seed in range(seeds)
-    ).reset_index(drop=True)
+def trained(profile: str, label: str) -> Content:
+    """Make up an arm's training with its own batches, title and published epochs."""
+    [arm] = [each for each in every_arm(profile) if each.label == label]
+    epochs = lay_out(arm, 60_000 if profile == "notebook" else 5_000)
+    sizes = np.concatenate([np.diff(epoch.boundaries) for epoch in epochs])
+    rates = np.concatenate([epoch.learning_rates for epoch in epochs])
+    updates = np.cumsum([len(epoch.learning_rates) for epoch in epochs])
+    history = pd.DataFrame({"epoch": range(1, arm.epochs + 1), "updates": updates})
+    beside = reference.beside(history, reference.arms().get(label, []))
+    title = f"{label}, {arm.optimizer.described}, {arms.describe(arm)}, seed {arm.seed}"
+    return trace(sizes).assign(learning_rate=rates), title, beside
+
+
+def swept(value: str, bounds: tuple[float, float], quick: bool = False) -> Content:
+    """Return a sweep with its bounds and the published one beside it."""
+    return sweep_table(value, quick), value, bounds, reference.sweep(value)
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), dtype=np.uint8)
-CYCLE = np.concatenate([epochs_of(size, epochs=1) for size in [16, 32, 64, 128, 256] * 4])
-PICTURES: dict[str, tuple[ToPng, ToFigure, Content]] = {
-    "samples": (plots.samples, plots.samples_figure, (IMAGES, ["Ankle boot", "Top", "Dress"])),
-    "lr sweep": (
-        plots.sweep,
-        plots.sweep_figure,
-        (sweep_table("learning_rate"), "learning_rate", (1e-4, 1e-3)),
-    ),
-    "batch sweep": (
-        plots.sweep,
-        plots.sweep_figure,
-        (sweep_table("batch_size"), "batch_size", (16, 256)),
-    ),
-    "triangular": (plots.training, plots.training_figure, (trace(epochs_of(64)), "clr-derived")),
-    "batch cycle": (plots.training, plots.training_figure, (trace(CYCLE), "cyclic-batch")),
-    "comparison": (plots.comparison, plots.comparison_figure, (histories(ARMS),)),
-    "seeds": (plots.comparison, plots.comparison_figure, (histories(ARMS, seeds=3),)),
+SAMPLES: tuple[ToPng, ToFigure] = (plots.samples, plots.samples_figure)
+SWEEP: tuple[ToPng, ToFigure] = (plots.sweep, plots.sweep_figure)
+TRAINING: tuple[ToPng, ToFigure] = (plots.training, plots.training_figure)
+PICTURES: dict[str, tuple[tuple[ToPng, ToFigure], Content]] = {
+    "samples": (SAMPLES, (IMAGES, ["Ankle boot", "Top", "Dress"])),
+    "lr sweep": (SWEEP, (sweep_table("learning_rate"), "learning_rate", (1e-4, 1e-3))),
+    "batch sweep": (SWEEP, (sweep_table("batch_size"), "batch_size", (16, 256))),
+    "lr sweep beside": (SWEEP, swept("learning_rate", (1e-4, 1e-3))),
+    "batch sweep beside": (SWEEP, swept("batch_size", (16, 256))),
+    "quick lr sweep": (SWEEP, swept("learning_rate", (1e-3, 1e-2), quick=True)),
+    "quick batch sweep": (SWEEP, swept("batch_size", (16, 32), quick=True)),
+    "lowest bounds": (SWEEP, swept("learning_rate", (1e-9, 3e-9))),
+    "highest bounds": (SWEEP, swept("learning_rate", (2.5, 10))),
+    "highest sizes": (SWEEP, swept("batch_size", (4096, 8192))),
+    "triangular": (TRAINING, trained("notebook", "clr-derived")),
+    "batch cycle": (TRAINING, trained("notebook", "cyclic-batch-reference")),
+    "accumulated": (TRAINING, trained("notebook", "effective-batch-constant")),
+    "cyclic groups": (TRAINING, trained("notebook", "effective-batch-cyclic")),
+    "both": (TRAINING, trained("notebook", "combined")),
+    "quick triangular": (TRAINING, trained("quick", "clr-paper")),
+    "quick accumulated": (TRAINING, trained("quick", "effective-batch-constant")),
 }
 every_picture = pytest.mark.parametrize("name", PICTURES)
 
 
 @cache
 def png(name: str) -> bytes:
-    to_png, _, content = PICTURES[name]
+    (to_png, _), content = PICTURES[name]
     return to_png(*content)
 
 
-def drawn(to_figure: ToFigure, *content: object) -> Figure:
-    with plots.style():
-        figure = to_figure(*content)
-        FigureCanvasAgg(figure).draw()
-    return figure
+@cache
+def figure(name: str) -> Figure:
+    (_, to_figure), content = PICTURES[name]
+    return drawn(to_figure, *content)
 
 
 def sweep_axes(value: str, bounds: tuple[float, float]) -> list[Axes]:
     return drawn(plots.sweep_figure, sweep_table(value), value, bounds).axes
-
-
-def labelled(axis: Axes, label: str) -> Line2D:
-    (line,) = [line for line in axis.lines if line.get_label() == label]
-    return line
-
-
-def xy(line: Line2D) -> list[list[float]]:
-    return np.asarray(line.get_xydata()).tolist()
-
-
-def texts(axis: Axes) -> list[str]:
-    return [text.get_text() for text in axis.texts]
-
-
-def tick_labels(axis: Axes) -> list[str]:
-    ticks = axis.yaxis if axis.get_xlabel() == "" else axis.xaxis
-    low, high = sorted(ticks.get_view_interval())
-    shown = [tick for tick in ticks.get_major_ticks() if low <= tick.get_loc() <= high]
-    return [tick.label1.get_text() for tick in shown if tick.label1.get_text()]
-
-
-def height(text: Text) -> float:
-    return text.get_window_extent().y0
-
-
-def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
-    """Return every text that a reader sees, with the pixels that it covers."""
-    hidden = {id(tick.label1) for axis in figure.axes for tick in out_of_view(axis)}
-    seen = [
-        text
-        for text in figure.findobj(Text)
-        if text.get_visible() and text.get_text().strip() and id(text) not in hidden
-    ]
-    return [(text.get_text(), text.get_window_extent()) for text in seen]
-
-
-def out_of_view(axis: Axes) -> list[Tick]:
-    """Return the ticks beyond the axis, which are kept but never drawn."""
-    return [
-        tick
-        for ticks in (axis.xaxis, axis.yaxis)
-        for tick in ticks.get_major_ticks()
-        if not ticks.get_view_interval().min() <= tick.get_loc() <= ticks.get_view_interval().max()
-        or not axis.axison
-    ]
-
-
-def within(box: Bbox, page: Bbox) -> bool:
-    return page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
 
 
 @every_picture
@@ -205,10 +166,13 @@ def test_picture_is_a_small_png_without_varying_metadata(name: str) -> None:
     assert image.convert("L").getextrema() == (0, 255)
 
 
-@every_picture
+@pytest.mark.parametrize(
+    "name",
+    ["samples", "lr sweep", "batch sweep beside", "quick lr sweep", "triangular", "accumulated"],
+)
 def test_same_content_gives_the_same_bytes_whatever_the_users_settings(name: str) -> None:
     first = png(name)
-    to_png, _, content = PICTURES[name]
+    (to_png, _), content = PICTURES[name]
     with matplotlib.rc_context({"font.size": 25, "lines.linewidth": 9, "figure.dpi": 50}):
         assert to_png(*content) == first
         assert matplotlib.rcParams["font.size"] == 25
@@ -216,31 +180,21 @@ def test_same_content_gives_the_same_bytes_whatever_the_users_settings(name: str
 
 @every_picture
 def test_texts_neither_overlap_nor_leave_the_picture(name: str) -> None:
-    _, to_figure, content = PICTURES[name]
-    figure = drawn(to_figure, *content)
-    boxes = text_boxes(figure)
-    assert len(boxes) >= 3
-    touching = [
-        (one, other)
-        for (one, box), (other, second) in combinations(boxes, 2)
-        if box.overlaps(second)
-    ]
-    outside = [text for text, box in boxes if not within(box, figure.bbox)]
-    assert (touching, outside) == ([], [])
+    assert len(text_boxes(figure(name))) >= 3
+    assert unreadable(figure(name)) == []
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if name != "samples"])
 def test_outer_axes_are_labelled(name: str) -> None:
-    _, to_figure, content = PICTURES[name]
-    axes = drawn(to_figure, *content).axes
+    axes = figure(name).axes
     assert all(axis.get_ylabel() for axis in axes)
     assert axes[-1].get_xlabel()
 
 
 def test_thread_that_draws_waits_until_another_has_put_the_settings_back() -> None:
-    to_png, _, content = PICTURES["samples"]
+    (to_png, _), content = PICTURES["samples"]
     with ThreadPoolExecutor(1) as pool:
-        with plots.style():
+        with style.style():
             other = pool.submit(to_png, *content)
             with pytest.raises(TimeoutError):
                 other.result(timeout=2)
@@ -248,7 +202,8 @@ def test_thread_that_draws_waits_until_another_has_put_the_settings_back() -> No
 
 
 def test_pyplot_with_its_global_figures_is_never_imported() -> None:
-    program = "import sys, cyclical.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    modules = "cyclical.plots, cyclical.comparison_plots, cyclical.style"
+    program = f"import sys, {modules}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -329,14 +284,111 @@ def test_diverged_points_are_crosses_at_their_accuracy_and_loss_or_the_upper_edg
     assert xy(labelled(above, "diverged")) == [[1, 0.0979], [10, 0.1]]
     assert xy(labelled(below, "diverged")) == [[1, 2.3065], [10, below.get_ylim()[1]]]
     assert texts(below) == ["nan"]
-    legend = [text.get_text() for text in above.figure.legends[0].get_texts()]
-    assert legend == ["training", "validation", "diverged"]
+    assert legend(figure("lr sweep")) == ["training", "validation", "not learned", "diverged"]
 
 
-def test_sweep_without_divergence_does_not_name_it() -> None:
-    above, _ = sweep_axes("batch_size", (16, 256))
-    legend = [text.get_text() for text in above.figure.legends[0].get_texts()]
-    assert legend == ["training", "validation"]
+def test_points_that_did_not_learn_are_hollow_at_their_accuracy_and_loss() -> None:
+    # 0.2 is needed to have learned
+    above, below = sweep_axes("learning_rate", (1e-4, 1e-3))
+    accuracies, losses = labelled(above, "not learned"), labelled(below, "not learned")
+    assert xy(accuracies) == [[1e-9, 0.0566], [1e-8, 0.1021], [1e-7, 0.1362]]
+    assert xy(losses) == [[1e-9, 3.4313], [1e-8, 2.9314], [1e-7, 2.7868]]
+    filled = labelled(above, "training")
+    for hollow in (accuracies, losses):
+        assert (hollow.get_marker(), hollow.get_linestyle()) == ("o", "None")
+        assert to_rgb(hollow.get_markerfacecolor()) == (1, 1, 1)
+        assert hollow.get_markersize() == filled.get_markersize()
+        assert hollow.get_zorder() > filled.get_zorder()
+    assert to_rgb(filled.get_markerfacecolor()) == to_rgb(filled.get_color())
+
+
+def test_a_batch_size_that_did_not_learn_is_hollow_and_is_not_crossed() -> None:
+    above, below = figure("quick batch sweep").axes
+    assert xy(labelled(above, "not learned")) == [[512, 0.17], [1024, 0.12]]
+    assert xy(labelled(below, "not learned")) == [[512, 2.6], [1024, 2.8]]
+    assert "diverged" not in legend(figure("quick batch sweep"))
+
+
+@pytest.mark.parametrize("status", [LEARNED, NOT_LEARNED, DIVERGED])
+def test_a_point_has_the_form_of_its_status_and_of_no_other(status: str) -> None:
+    table = sweep_table("batch_size").assign(status=status)
+    for axis in drawn(plots.sweep_figure, table, "batch_size", (16, 256)).axes:
+        marks = {line.get_label(): len(line.get_xdata()) for line in axis.lines}
+        told = {LEARNED: None, NOT_LEARNED: "not learned", DIVERGED: "diverged"}
+        for judged, label in told.items():
+            assert marks.get(label, 0) == (len(SIZES) if status == judged and label else 0)
+
+
+def test_a_huge_loss_that_did_not_learn_is_a_triangle_at_the_edge_and_no_hollow_point() -> None:
+    table = sweep_table("learning_rate")
+    table.loc[table["learning_rate"] == 1e-8, "train_loss"] = 4.2e9
+    above, below = drawn(plots.sweep_figure, table, "learning_rate", (1e-4, 1e-3)).axes
+    assert [x for x, _ in xy(labelled(below, "not learned"))] == [1e-9, 1e-7]
+    assert [x for x, _ in xy(labelled(above, "not learned"))] == [1e-9, 1e-8, 1e-7]
+    [edge] = [line for line in below.lines if line.get_marker() == "^"]
+    assert [xy(edge)[i] for i in np.flatnonzero(edge.get_markevery())] == [
+        [1e-8, below.get_ylim()[1]]
+    ]
+
+
+def test_sweep_in_which_all_learned_names_neither_failure() -> None:
+    assert legend(figure("batch sweep")) == ["training", "validation"]
+
+
+@pytest.mark.parametrize("value", ["learning_rate", "batch_size"])
+def test_published_figures_are_diamonds_at_exactly_their_values(value: str) -> None:
+    rows = reference.sweep(value)
+    above, below = drawn(plots.sweep_figure, *swept(value, (16, 256))).axes
+    for axis, name in ((above, "train_accuracy"), (below, "train_loss")):
+        diamonds = labelled(axis, "published run")
+        expected = [[row[value], row[name]] for row in rows if row[name] is not None]
+        assert sorted(xy(diamonds)) == sorted(expected)
+        assert (diamonds.get_marker(), diamonds.get_linestyle()) == ("D", "None")
+        assert diamonds.get_markerfacecolor() == "none"
+    assert len(xy(labelled(above, "published run"))) == len(rows)
+
+
+def test_published_figures_stand_only_at_values_that_were_swept_here() -> None:
+    table = sweep_table("learning_rate").query("learning_rate in [1e-6, 0.01, 1, 10]")
+    table = pd.concat([table, table.tail(1).assign(learning_rate=0.03)])
+    content = table, "learning_rate", (1e-6, 1e-2), reference.sweep("learning_rate")
+    above, below = drawn(plots.sweep_figure, *content).axes
+    assert sorted(xy(labelled(above, "published run"))) == [
+        [1e-6, 0.33008334040641785],
+        [0.01, 0.9039666652679443],
+        [1, 0.09788333624601364],
+        [10, 0.10000000149011612],
+    ]
+    assert sorted(xy(labelled(below, "published run"))) == [
+        [1e-6, 2.006256341934204],
+        [0.01, 0.26983168721199036],
+        [1, 2.306472063064575],
+    ]
+    others = table.assign(learning_rate=[3e-6, 0.02, 3, 5, 0.03])
+    drawn_alone = drawn(plots.sweep_figure, others, *content[1:])
+    assert "published run" not in legend(drawn_alone)
+
+
+@pytest.mark.parametrize("name", ["lr sweep beside", "quick lr sweep", "quick batch sweep"])
+def test_published_figures_never_widen_the_axes_but_for_losses_that_would_not_be_seen(
+    name: str,
+) -> None:
+    _, (table, value, bounds, _) = PICTURES[name]
+    alone = drawn(plots.sweep_figure, table, value, bounds).axes
+    beside = figure(name).axes
+    assert [axis.get_xlim() for axis in beside] == [axis.get_xlim() for axis in alone]
+    assert beside[0].get_ylim() == alone[0].get_ylim() == (0, 1.02)
+    low, high = beside[1].get_ylim()
+    drawn_losses = [y for _, y in xy(labelled(beside[1], "published run"))]
+    assert low < min(drawn_losses) < max(drawn_losses) < high
+    assert low <= alone[1].get_ylim()[0]
+    assert high >= alone[1].get_ylim()[1]
+
+
+def test_all_kinds_of_points_are_named_once_above_the_sweep() -> None:
+    assert legend(figure("quick lr sweep")) == [
+        *("training", "validation", "not learned", "diverged", "published run")
+    ]
 
 
 @pytest.mark.parametrize("rate", [1e-9, 1.0])
@@ -376,6 +428,54 @@ def test_training_shows_its_four_quantities_over_one_axis() -> None:
     names = ["learning_rate", "batch_size", "loss", "accuracy"]
     for axis, name in zip(axes, names, strict=True):
         assert xy(axis.lines[0]) == frame[["iteration", name]].to_numpy(dtype=float).tolist()
+
+
+def test_published_epochs_are_diamonds_in_the_middle_of_ours() -> None:
+    frame = trace(epochs_of(64, epochs=3))
+    history = pd.DataFrame({"epoch": [1, 2, 3], "updates": [938, 1876, 2814]})
+    beside = reference.beside(history, reference.arms()["clr-derived"])
+    *_, loss, accuracy = drawn(plots.training_figure, frame, "clr-derived", beside).axes
+    # 938 updates an epoch: the middles are 469, 1407 and 2345
+    assert xy(labelled(loss, "published run")) == [[469, 0.5103], [1407, 0.4284], [2345, 0.3855]]
+    marks = labelled(accuracy, "published run")
+    assert xy(marks) == [[469, 0.8198], [1407, 0.8482], [2345, 0.8632]]
+    assert (marks.get_marker(), marks.get_linestyle()) == ("D", "None")
+
+
+def test_a_published_loss_that_is_unknown_has_no_diamond() -> None:
+    *_, loss, accuracy = figure("accumulated").axes
+    assert "published run" not in [line.get_label() for line in loss.lines]
+    assert len(xy(labelled(accuracy, "published run"))) == 20
+
+
+@pytest.mark.parametrize("name", ["triangular", "batch cycle", "accumulated", "quick triangular"])
+def test_every_published_epoch_is_seen_and_named_once(name: str) -> None:
+    *_, loss, accuracy = figure(name).axes
+    for axis in (loss, accuracy):
+        low, high = axis.get_ylim()
+        for line in axis.lines:
+            if line.get_label() == "published run":
+                assert all(low < y < high for _, y in xy(line))
+    assert legend(figure(name)).count("published run") == 1
+    _, (frame, title, _) = PICTURES[name]
+    alone = drawn(plots.training_figure, frame, title)
+    assert [axis.get_xlim() for axis in alone.axes] == [a.get_xlim() for a in figure(name).axes]
+
+
+def test_a_training_that_was_not_published_names_no_published_run() -> None:
+    assert legend(figure("both")) == ["each update", "moving average over 24,000 examples"]
+    assert legend(drawn(plots.training_figure, trace(epochs_of(64, epochs=1)), "mine")) == [
+        *("each update", "moving average over 1,200 examples")
+    ]
+
+
+@pytest.mark.parametrize("bmax", [256, 1024])
+@pytest.mark.parametrize("scaling", ["linear", "sqrt"])
+def test_the_longest_title_fits_even_where_the_whole_sweep_holds(scaling: str, bmax: int) -> None:
+    [arm] = arms.combined(resolve("quick", {"combined.scaling": scaling}), 16, bmax)
+    title = f"{arm.label}, {arm.optimizer.described}, {arms.describe(arm)}, seed 0"
+    sizes = np.repeat(arm.batch_sizes, 9)
+    assert unreadable(drawn(plots.training_figure, trace(sizes), title)) == []
 
 
 def test_longest_training_stays_small() -> None:
@@ -434,9 +534,7 @@ def test_moving_average_leaves_out_what_is_not_finite() -> None:
     st.integers(1, 64),
     st.floats(0.01, 2),
 )
-def test_moving_average_stays_within_its_values(
-    values: plots.Float64, size: int, share: float
-) -> None:
+def test_moving_average_stays_within_its_values(values: Float64, size: int, share: float) -> None:
     examples = np.full(len(values), float(size))
     average = plots.moving_average(values, examples, share * examples.sum())
     assert (average >= values.min() - 1e-9).all()
@@ -448,73 +546,3 @@ def test_moving_average_over_everything_is_the_mean() -> None:
     values, examples = random.random(100), random.integers(1, 65, 100).astype(float)
     average = plots.moving_average(values, examples, 2 * examples.sum())
     np.testing.assert_allclose(average, np.average(values, weights=examples))
-
-
-def test_comparison_shows_the_mean_of_the_seeds_over_faint_single_seeds() -> None:
-    axis = drawn(plots.comparison_figure, histories({"fixed-sgd": 0.9}, seeds=3)).axes[0]
-    *seeds, mean = [line for line in axis.lines if len(line.get_xdata()) == 20]
-    assert [line.get_ydata()[-1] for line in seeds] == pytest.approx([0.90, 0.91, 0.92])
-    assert mean.get_ydata()[-1] == pytest.approx(0.91)
-    assert all(line.get_linewidth() < mean.get_linewidth() for line in seeds)
-    assert texts(axis) == ["", "0.9100  fixed-sgd"]
-    assert "mean of 3 seeds" in axis.get_ylabel()
-
-
-def test_comparison_ranks_the_names_by_final_value() -> None:
-    axis = drawn(plots.comparison_figure, histories(ARMS)).axes[0]
-    named = [text for text in axis.texts if text.get_text()]
-    ranked = [text.get_text().split("  ")[1] for text in sorted(named, key=height)]
-    assert ranked == sorted(ARMS, key=lambda arm: ARMS[arm])
-
-
-def test_arms_that_end_far_apart_are_named_at_their_ends() -> None:
-    axis = drawn(plots.comparison_figure, histories({"clr-paper": 0.8, "fixed-sgd": 0.9})).axes[0]
-    low, high = axis.get_ylim()
-    heights = [text.get_position()[1] for text in axis.texts if text.get_text()]
-    assert heights == pytest.approx([(0.8 - low) / (high - low), (0.9 - low) / (high - low)])
-
-
-def test_each_arm_has_a_look_of_its_own_even_in_grey() -> None:
-    axis = drawn(plots.comparison_figure, histories(ARMS)).axes[0]
-    lines = [line for line in axis.lines if len(line.get_xdata()) == 20]
-    assert len(lines) == len(ARMS)
-    assert len({line.get_marker() for line in lines}) == len(ARMS)
-    assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in lines}) == len(ARMS)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0.05, 1), min_size=1, max_size=12), st.integers(1, 3))
-def test_comparison_never_hides_a_final_value(finals: list[float], seeds: int) -> None:
-    frame = histories({f"arm {number}": 0.9 for number in range(len(finals))}, seeds)
-    frame.loc[frame["epoch"] == 20, "val_accuracy"] = np.repeat(finals, seeds)
-    with plots.style():
-        low, high = plots.comparison_figure(frame).axes[0].get_ylim()
-    assert low <= min(finals) <= max(finals) <= high
-
-
-def test_comparison_cuts_low_early_epochs_so_that_differences_are_seen() -> None:
-    frame = histories({"clr-derived": 0.91, "fixed-sgd": 0.90})
-    low, high = drawn(plots.comparison_figure, frame).axes[0].get_ylim()
-    assert frame["val_accuracy"].min() < 0.32
-    assert 0.6 < low < 0.9 < high < 0.96
-
-
-def test_arm_that_diverged_is_named_so() -> None:
-    frame = histories({"clr-paper": 0.8, "fixed-sgd": 0.9})
-    diverged = (frame["arm"] == "clr-paper") & (frame["epoch"] == 8)
-    later = (frame["arm"] == "clr-paper") & (frame["epoch"] > 8)
-    frame["val_accuracy"] = frame["val_accuracy"].mask(diverged)
-    axis = drawn(plots.comparison_figure, frame[~later]).axes[0]
-    assert "not finite  clr-paper" in texts(axis)
-
-
-def test_arm_with_one_diverged_seed_has_no_mean_from_there_on() -> None:
-    frame = histories({"clr-paper": 0.8}, seeds=2)
-    frame = frame[(frame["seed"] == 0) | (frame["epoch"] <= 7)]
-    axis = drawn(plots.comparison_figure, frame).axes[0]
-    *_, mean = [line for line in axis.lines if len(line.get_xdata()) == 20]
-    assert np.isfinite(mean.get_ydata()).tolist() == [True] * 7 + [False] * 13
-
-
-def test_comparison_after_one_epoch_is_drawn() -> None:
-    assert plots.comparison(histories(ARMS).query("epoch == 1"))

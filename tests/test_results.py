@@ -3,35 +3,56 @@
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cyclical import bounds, results
+from cyclical import bounds, comparison, results
 from cyclical.config import QUICK, resolve
 from cyclical.errors import InputError
-from cyclical.results import Point, RunRecord
+from cyclical.results import Point, RunRecord, Summary
 from cyclical.store import Slot, Store, recipe_key
+from tests.drawing import every_arm
 
-COMPARISON = pd.DataFrame(
-    {
-        "arm": ["clr-derived", "clr-derived", "cyclic-batch-derived"],
-        "seed": [0, 1, 0],
-        "updates": [553, 553, 1_200],
-        "best_val_accuracy": [0.91, 0.92, 0.89],
-        "final_val_loss": [0.25, 0.5, np.nan],
-        "epochs_to_goal": [4.0, 3.0, np.nan],
-    }
-)
+FINALS = {
+    ("clr-derived", 0): 0.90,
+    ("clr-derived", 1): 0.92,
+    ("cyclic-batch-derived", 0): np.nan,
+    ("fixed-rmsprop", 0): 0.89,
+    ("fixed-rmsprop", 1): 0.90,
+}
 SECONDS = {
     "clr-derived-seed=0": 20.5,
     "clr-derived-seed=1": 21.25,
     "cyclic-batch-derived-seed=0": 9,
+    "fixed-rmsprop-seed=0": 16,
+    "fixed-rmsprop-seed=1": 18,
 }
-STEPS = {"clr": "clr_training", "cyc": "cyclic_batch_training"}
+STEPS = {"clr": "clr_training", "cyc": "cyclic_batch_training", "fix": "fixed_training"}
+
+
+def compared(finals: Mapping[tuple[str, int], float]) -> dict[str, pd.DataFrame]:
+    """Make the comparison's tables of trainings of one epoch that ended with these accuracies."""
+    known = {(each.label, each.seed): each for each in every_arm(seeds=2)}
+    table = comparison.compare(
+        [
+            comparison.Trained(
+                known[arm],
+                pd.DataFrame(
+                    {"epoch": [1], "updates": [553], "examples": [35_392]}
+                    | {"val_accuracy": [final], "val_loss": [1 - final]}
+                ),
+            )
+            for arm, final in finals.items()
+        ]
+    )
+    summary = comparison.summarise(table, {"clr-derived": "fixed-rmsprop"})
+    return {"comparison": table, "summary": summary}
 
 
 @pytest.fixture
@@ -72,8 +93,10 @@ def run_of(*points: Point, seconds: float = 287.5) -> RunRecord:
     )
 
 
-def whole_run(store: Store, comparison: pd.DataFrame = COMPARISON) -> RunRecord:
-    """Make a run of all steps with three trainings."""
+def whole_run(
+    store: Store, finals: Mapping[tuple[str, int], float] = MappingProxyType(FINALS)
+) -> RunRecord:
+    """Make a run of all steps, with the trainings of three arms."""
     history = pd.DataFrame({"epoch": [1], "val_loss": [np.nan]})
     return run_of(
         point(store, "load_data", "data", train=history),
@@ -86,7 +109,7 @@ def whole_run(store: Store, comparison: pd.DataFrame = COMPARISON) -> RunRecord:
             for label, seconds in SECONDS.items()
         ),
         point(store, "clr_training", "clr-derived-seed=0-pictures", seconds=50, iterations=b"2"),
-        point(store, "comparison", "comparison", comparison=comparison),
+        point(store, "comparison", "comparison", **compared(finals)),
         point(store, "comparison", "pictures", validation_accuracy=b"3"),
     )
 
@@ -147,95 +170,97 @@ def test_a_record_of_an_experiment_with_other_fields_is_a_one_line_error(shelf: 
 
 
 def test_the_summary_gathers_the_bounds_the_comparison_and_the_pictures(shelf: Store) -> None:
-    summary = results.summary(shelf, whole_run(shelf))
-    comparison = summary.pop("comparison")
-    pictures = [Path(picture) for picture in summary.pop("pictures")]
-    assert summary == {
-        "finished": "2026-01-31T12:00:00+00:00",
-        "duration_seconds": 287.5,
-        "lr_min": 1e-4,
-        "lr_max": 1e-3,
-        "bmin": 16,
-        "bmax": 64,
-    }
-    assert comparison == [
-        {
-            "arm": "clr-derived",
-            "seed": 0,
-            "updates": 553,
-            "best_val_accuracy": 0.91,
-            "final_val_loss": 0.25,
-            "epochs_to_goal": 4.0,
-            "seconds": 20.5,
-        },
-        {
-            "arm": "clr-derived",
-            "seed": 1,
-            "updates": 553,
-            "best_val_accuracy": 0.92,
-            "final_val_loss": 0.5,
-            "epochs_to_goal": 3.0,
-            "seconds": 21.25,
-        },
-        {
-            "arm": "cyclic-batch-derived",
-            "seed": 0,
-            "updates": 1_200,
-            "best_val_accuracy": 0.89,
-            "final_val_loss": None,
-            "epochs_to_goal": None,
-            "seconds": 9.0,
-        },
-    ]
+    told = results.summary(shelf, whole_run(shelf))
+    assert (told.finished, told.duration_seconds) == ("2026-01-31T12:00:00+00:00", 287.5)
+    assert (told.lr_min, told.lr_max, told.lr_rule) == (1e-4, 1e-3, "plateau")
+    assert (told.bmin, told.bmax) == (16, 64)
+    assert [(row.arm, row.seed) for row in told.comparison] == list(FINALS)
+    assert [row.final_val_accuracy for row in told.comparison] == [0.90, 0.92, None, 0.89, 0.90]
+    assert [row.seconds for row in told.comparison] == list(SECONDS.values())
+    pictures = [Path(picture) for picture in told.pictures]
     assert [picture.read_bytes() for picture in pictures] == [b"1", b"2", b"3"]
     assert all(picture.is_absolute() for picture in pictures)
+
+
+def test_the_summary_has_a_row_an_arm_with_the_means_of_its_seeds(shelf: Store) -> None:
+    told = results.summary(shelf, whole_run(shelf))
+    cycled, batches, fixed = told.arms
+    assert [arm.arm for arm in told.arms] == [
+        *("clr-derived", "cyclic-batch-derived", "fixed-rmsprop")
+    ]
+    assert [arm.seeds for arm in told.arms] == [2, 1, 2]
+    assert cycled.test_accuracy == pytest.approx(0.91)
+    assert (batches.test_accuracy, batches.final_val_accuracy_low) == (None, None)
+    assert [arm.seconds for arm in told.arms] == [20.875, 9, 17]
+    assert (cycled.baseline, fixed.baseline) == ("fixed-rmsprop", "")
+    # 0.01 and 0.02: the half-width is 12.7062 * 0.0070711 / 1.4142
+    assert cycled.difference == pytest.approx(0.015)
+    assert cycled.difference_high == pytest.approx(0.015 + 0.0635310, abs=1e-7)
+    assert told.findings == comparison.findings(compared(FINALS)["summary"])
+    assert len(told.findings) == 1
+
+
+def test_the_summary_names_the_folder_of_every_artifact(shelf: Store) -> None:
+    run = whole_run(shelf)
+    told = results.summary(shelf, run).artifacts
+    assert list(told) == [f"{point.step}/{point.label}" for point in run.points]
+    history = Path(told["clr_training/clr-derived-seed=1"]) / "history.parquet"
+    assert pd.read_parquet(history)["epoch"].tolist() == [1]
 
 
 @pytest.mark.parametrize("figure", [np.nan, np.inf, -np.inf])
 def test_the_summary_can_be_written_as_strict_json_whatever_the_figures(
     shelf: Store, figure: float
 ) -> None:
-    table = COMPARISON.assign(final_val_loss=[0.5, figure, 0.25], best_val_accuracy=figure)
-    summary = results.summary(shelf, whole_run(shelf, table))
-    read = json.loads(json.dumps(summary, allow_nan=False))
-    assert read == summary
-    assert [row["final_val_loss"] for row in read["comparison"]] == [0.5, None, 0.25]
-    assert [row["best_val_accuracy"] for row in read["comparison"]] == [None] * 3
+    told = results.summary(shelf, whole_run(shelf, {**FINALS, ("clr-derived", 0): figure}))
+    written = told.model_dump_json()
+    assert "NaN" not in written
+    assert "Infinity" not in written
+    assert Summary.model_validate_json(written) == told
+    assert [row.final_val_loss for row in told.comparison] == pytest.approx(
+        [None, 0.08, None, 0.11, 0.1]
+    )
+
+
+def test_the_schema_describes_every_field_that_the_json_has(shelf: Store) -> None:
+    schema = Summary.model_json_schema()
+    written = json.loads(results.summary(shelf, whole_run(shelf)).model_dump_json())
+    described = {
+        "arms": schema["$defs"]["ArmResult"],
+        "comparison": schema["$defs"]["TrainingResult"],
+    }
+    assert set(written) == set(schema["properties"]) == set(schema["required"])
+    for name, row in described.items():
+        assert set(written[name][0]) == set(row["properties"]) == set(row["required"])
+        assert row["description"]
 
 
 def test_whole_numbers_stay_whole_in_the_summary(shelf: Store) -> None:
-    [row, *_] = results.summary(shelf, whole_run(shelf))["comparison"]
-    assert {name: type(value) for name, value in row.items()} == {
-        "arm": str,
-        "seed": int,
-        "updates": int,
-        "best_val_accuracy": float,
-        "final_val_loss": float,
-        "epochs_to_goal": float,
-        "seconds": float,
-    }
+    [row, *_] = json.loads(results.summary(shelf, whole_run(shelf)).model_dump_json())["comparison"]
+    whole = {name for name, value in row.items() if type(value) is int}
+    assert whole == {"seed", "epochs", "updates", "examples"}
 
 
 def test_a_training_without_a_point_has_no_seconds(shelf: Store) -> None:
     whole = whole_run(shelf)
     kept = tuple(point for point in whole.points if point.label != "clr-derived-seed=1")
-    rows = results.summary(shelf, run_of(*kept))["comparison"]
-    assert [row["seconds"] for row in rows] == [20.5, None, 9.0]
+    rows = results.summary(shelf, run_of(*kept)).comparison
+    assert [row.seconds for row in rows] == [20.5, None, 9.0, 16, 18]
 
 
 def test_a_run_that_stopped_before_a_step_has_no_answer_of_it(shelf: Store) -> None:
-    empty = {"lr_min": None, "lr_max": None, "bmin": None, "bmax": None}
     nothing = results.summary(shelf, run_of())
-    assert nothing == {
-        "finished": "2026-01-31T12:00:00+00:00",
-        "duration_seconds": 287.5,
-        **empty,
+    assert nothing.model_dump(exclude={"finished", "duration_seconds"}) == {
+        **dict.fromkeys(("lr_min", "lr_max", "lr_rule", "bmin", "bmax")),
+        "findings": [],
+        "arms": [],
         "comparison": [],
         "pictures": [],
+        "artifacts": {},
     }
     swept = results.summary(shelf, run_of(lr_bounds(shelf)))
-    assert (swept["lr_min"], swept["lr_max"]) == (1e-4, 1e-3)
-    assert (swept["bmin"], swept["bmax"], swept["comparison"]) == (None, None, [])
+    assert (swept.lr_min, swept.lr_max) == (1e-4, 1e-3)
+    assert (swept.bmin, swept.bmax, swept.comparison) == (None, None, [])
 
 
 @pytest.mark.parametrize("step", ["lr_bounds", "batch_bounds", "clr_training", "comparison"])
@@ -252,8 +277,8 @@ def test_a_result_that_is_gone_is_a_one_line_error_with_a_remedy(shelf: Store, s
 
 def test_bounds_that_were_fixed_are_told_like_those_that_were_found(shelf: Store) -> None:
     fixed = bounds.fixed_batch_bounds(8, 32).table
-    summary = results.summary(shelf, run_of(point(shelf, "batch_bounds", "bounds", bounds=fixed)))
-    assert (summary["bmin"], summary["bmax"]) == (8, 32)
+    told = results.summary(shelf, run_of(point(shelf, "batch_bounds", "bounds", bounds=fixed)))
+    assert (told.bmin, told.bmax) == (8, 32)
 
 
 def test_pictures_are_listed_point_by_point_and_by_name(shelf: Store) -> None:

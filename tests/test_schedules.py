@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from cyclical.errors import InputError
 from cyclical.schedules import (
     Schedule,
+    batch_cycle,
+    batch_scaled,
     constant,
     cyclical,
     epoch_plan,
     exp_range,
     exponential_batches,
+    scaled,
     triangular,
     triangular2,
     update_boundaries,
@@ -27,6 +30,7 @@ POLICIES: dict[str, Policy] = {
     "triangular": triangular,
     "triangular2": triangular2,
     "exp_range": lambda base, peak, step: exp_range(base, peak, step, gamma=0.999),
+    "scaled": lambda base, peak, step: scaled(base, peak, step, lambda number: 1 / number**2),
 }
 EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 
@@ -232,7 +236,185 @@ def test_a_gamma_outside_zero_to_one_is_refused(gamma: float) -> None:
         exp_range(0.001, 0.005, 4, gamma)
 
 
+# A scale of one's own, called with one number at a time
+
+
+def test_a_function_of_the_cycle_scales_the_amplitude_of_each_cycle() -> None:
+    lr = scaled(0.001, 0.005, 4, lambda number: 1 / number)
+    # peaks of 0.001 + 0.004 / cycle at the updates 4, 12 and 20; half of that two updates earlier
+    assert [lr(i) for i in (4, 12, 20)] == pytest.approx([0.005, 0.003, 0.001 + 0.004 / 3])
+    assert [lr(i) for i in (2, 10, 18)] == pytest.approx([0.003, 0.002, 0.001 + 0.002 / 3])
+
+
+def test_a_function_of_the_iteration_scales_the_amplitude_of_each_update() -> None:
+    lr = scaled(0.001, 0.005, 4, lambda i: i / 8, scale_of="iteration")
+    # 0.004 times 1 - x = 0, 1/2, 1, 1/2, 1 times i / 8 = 0, 1/4, 1/2, 3/4, 3/2
+    assert [lr(i) for i in (0, 2, 4, 6, 12)] == pytest.approx([0.001, 0.0015, 0.003, 0.0025, 0.007])
+
+
+@given(pair=bounds, step=st.integers(50, 5_000), updates=st.lists(iterations, max_size=30))
+def test_ones_own_halving_by_the_cycle_is_triangular2(
+    pair: tuple[float, float], step: int, updates: list[int]
+) -> None:
+    i = np.array(updates, dtype=np.int64)
+    own = scaled(*pair, step, lambda number: 1 / 2 ** (number - 1))
+    np.testing.assert_allclose(own(i), triangular2(*pair, step)(i), rtol=1e-15)
+
+
+@given(
+    pair=bounds,
+    step=half_cycles,
+    updates=st.lists(iterations, max_size=30),
+    gamma=st.floats(0.99, 1),
+)
+def test_ones_own_power_of_the_iteration_is_exp_range(
+    pair: tuple[float, float], step: int, updates: list[int], gamma: float
+) -> None:
+    i = np.array(updates, dtype=np.int64)
+    own = scaled(*pair, step, lambda iteration: gamma**iteration, scale_of="iteration")
+    np.testing.assert_allclose(own(i), exp_range(*pair, step, gamma)(i), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("scale_of", "expected"), [("cycle", [1, 2, 3]), ("iteration", [0, 1, 2, 3, 8, 9, 16])]
+)
+def test_a_scale_is_called_once_with_each_plain_number_there_is(
+    scale_of: str, expected: list[float]
+) -> None:
+    seen: list[float] = []
+
+    def scale(value: float) -> float:
+        seen.append(value)
+        return 1.0
+
+    scaled(0.001, 0.005, 4, scale, scale_of)(np.array([9, 0, 1, 2, 3, 8, 16, 9]))
+    assert seen == expected
+    assert {type(value) for value in seen} <= {int, float}
+
+
+def test_a_scale_may_branch_and_use_the_math_module() -> None:
+    lr = scaled(0.001, 0.005, 4, lambda number: math.sqrt(number) if number > 1 else 0)
+    assert [lr(i) for i in (4, 12)] == pytest.approx([0.001, 0.001 + 0.004 * math.sqrt(2)])
+
+
+@pytest.mark.parametrize("scale_of", ["cycle", "iteration"])
+def test_ones_own_scale_gives_floats_and_arrays_of_the_same_shape(scale_of: str) -> None:
+    lr = scaled(0.001, 0.005, 4, lambda value: 1 / (1 + value), scale_of)
+    assert type(lr(3)) is float
+    assert lr(np.arange(0)).shape == (0,)
+    assert lr(np.arange(6).reshape(2, 3)).tolist() == [[lr(0), lr(1), lr(2)], [lr(3), lr(4), lr(5)]]
+
+
+def scale_refusal(scale: Callable[[float], object], scale_of: str = "cycle") -> str:
+    """Return the one-line error of rates that are scaled so."""
+    with pytest.raises(InputError) as caught:
+        scaled(0.001, 0.005, 4, scale, scale_of)(np.arange(20))  # type: ignore[arg-type]
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -1.0, -1e-300])
+def test_a_scale_that_gives_no_finite_number_from_zero_on_is_refused_where_it_does(
+    wrong: float,
+) -> None:
+    assert scale_refusal(lambda number: wrong if number == 2 else 1.0) == (
+        f"the scale function gives {wrong} at cycle 2: it must give a finite number, at least 0"
+    )
+    assert f"gives {wrong} at iteration 17: it must" in scale_refusal(
+        lambda i: wrong if i == 17 else 1.0, "iteration"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["half", "", None, [0.5], 1j, 10**400])
+def test_a_scale_that_gives_no_number_at_all_is_refused(wrong: object) -> None:
+    assert scale_refusal(lambda _: wrong).startswith("the scale function fails at cycle 1 (")
+
+
+def test_a_scale_that_fails_is_refused_with_its_own_error() -> None:
+    assert scale_refusal(lambda number: 1 / abs(number - 3)) == (
+        "the scale function fails at cycle 3 (ZeroDivisionError: float division by zero)"
+    )
+    assert "(TypeError: " in scale_refusal(lambda: 1)  # type: ignore[arg-type, misc]
+
+
+def test_a_scale_that_fails_at_length_is_still_refused_in_one_line() -> None:
+    def scale(_: float) -> float:
+        raise ValueError("too deep:\n  first\n  second")
+
+    assert "too deep:" in scale_refusal(scale)
+
+
 # Batch sizes
+
+
+@pytest.mark.parametrize(
+    ("spacing", "order", "expected"),
+    [
+        ("exponential", "ascending", (16, 32, 64, 128, 256)),
+        ("exponential", "descending", (256, 128, 64, 32, 16)),
+        ("linear", "ascending", (16, 76, 136, 196, 256)),  # steps of 240 / 4
+        ("linear", "descending", (256, 196, 136, 76, 16)),
+    ],
+)
+def test_a_batch_cycle_has_its_sizes_in_the_asked_spacing_and_order(
+    spacing: str, order: str, expected: tuple[int, ...]
+) -> None:
+    assert batch_cycle(16, 256, spacing, order) == expected
+
+
+def test_sizes_in_equal_steps_are_rounded_to_whole_numbers() -> None:
+    # 5, 16.67, 28.33, 40
+    assert batch_cycle(5, 40, "linear", "ascending") == (5, 17, 28, 40)
+    assert {type(size) for size in batch_cycle(5, 40, "linear", "descending")} == {int}
+
+
+@pytest.mark.parametrize("spacing", ["exponential", "linear"])
+@given(bmin=st.integers(1, 1_000), doublings=st.integers(0, 10))
+def test_every_spacing_rises_from_bmin_to_bmax_in_as_many_sizes_and_falls_by_the_same(
+    spacing: str, bmin: int, doublings: int
+) -> None:
+    bmax = bmin * 2**doublings
+    rising = batch_cycle(bmin, bmax, spacing, "ascending")
+    assert len(rising) == doublings + 1
+    assert (rising[0], rising[-1]) == (bmin, bmax)
+    assert all(low < high for low, high in pairwise(rising))
+    assert batch_cycle(bmin, bmax, spacing, "descending") == rising[::-1]
+
+
+@given(bmin=st.integers(1, 1_000), doublings=st.integers(1, 10))
+def test_linear_sizes_are_less_than_one_from_equal_steps(bmin: int, doublings: int) -> None:
+    sizes = batch_cycle(bmin, bmin * 2**doublings, "linear", "ascending")
+    step = bmin * (2**doublings - 1) / doublings
+    assert all(abs(size - bmin - place * step) <= 0.5 for place, size in enumerate(sizes))
+
+
+@pytest.mark.parametrize("spacing", ["exponential", "linear"])
+def test_a_batch_cycle_whose_bmax_no_doubling_reaches_is_refused(spacing: str) -> None:
+    with pytest.raises(InputError, match=r"power of two, but bmin is 16 and bmax is 48$"):
+        batch_cycle(16, 48, spacing, "ascending")
+
+
+def test_the_rate_follows_the_batch_size_linearly_or_by_its_root() -> None:
+    linear = batch_scaled(0.0025, 16)
+    assert [linear(size) for size in (16, 32, 64, 256)] == [0.0025, 0.005, 0.01, 0.04]
+    root = batch_scaled(0.0025, 16, "sqrt")
+    assert [root(size) for size in (16, 64, 256)] == [0.0025, 0.005, 0.01]
+    assert root(32) == pytest.approx(0.0025 * math.sqrt(2))
+
+
+@given(rate=rates, bmin=sizes, factor=st.integers(1, 64))
+def test_the_rate_of_an_example_stays_under_the_linear_rule_and_of_its_root_under_the_other(
+    rate: float, bmin: int, factor: int
+) -> None:
+    assert batch_scaled(rate, bmin)(bmin * factor) == near(rate * factor)
+    squared = batch_scaled(rate, bmin, "sqrt")(bmin * factor) ** 2
+    assert squared == near(rate**2 * factor)
+
+
+@pytest.mark.parametrize("wrong", [0, -0.01, math.nan, math.inf])
+def test_a_rate_at_bmin_that_is_no_positive_number_is_refused(wrong: float) -> None:
+    with pytest.raises(InputError, match=f"^lr_at_bmin must be a positive number, but is {wrong}$"):
+        batch_scaled(wrong, 16)
 
 
 def test_one_cycle_of_batch_sizes_doubles_from_bmin_to_bmax() -> None:

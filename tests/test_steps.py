@@ -12,6 +12,8 @@ from cyclical.steps import NEEDS, Selection, ancestors, select
 
 SWEPT = {"load_data", "lr_sweep", "lr_bounds"}
 BATCHED = SWEPT | {"batch_sweep", "batch_bounds"}
+RATED_ARMS = {"clr_training", "effective_batch_training", "fixed_training"}
+BATCHED_ARMS = {"cyclic_batch_training", "combined_training"}
 steps = st.sampled_from(sorted(NEEDS))
 
 
@@ -49,6 +51,7 @@ def test_no_step_needs_itself_by_way_of_others() -> None:
 def test_all_begins_with_the_data_and_ends_in_the_comparison() -> None:
     assert [step for step, needs in NEEDS.items() if not needs] == ["load_data"]
     assert ancestors("comparison") == set(NEEDS) - {"comparison"}
+    assert set(NEEDS) == BATCHED | RATED_ARMS | BATCHED_ARMS | {"comparison"}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,9 @@ def test_all_begins_with_the_data_and_ends_in_the_comparison() -> None:
         ("batch_sweep", SWEPT),
         ("batch_bounds", SWEPT | {"batch_sweep"}),
         ("cyclic_batch_training", BATCHED),
+        ("effective_batch_training", SWEPT),
+        ("combined_training", BATCHED),
+        ("fixed_training", SWEPT),
     ],
 )
 def test_ancestors_are_all_that_a_step_needs_directly_or_not(step: str, expected: set[str]) -> None:
@@ -79,7 +85,16 @@ def test_a_run_takes_all_steps_unless_told_otherwise() -> None:
 def test_until_a_step_runs_that_step_and_its_ancestors_alone() -> None:
     assert select(until_step="load_data") == chosen({"load_data"}, set(), set())
     assert select(until_step="lr_bounds") == chosen(SWEPT, set(), set())
-    assert select(until_step="clr_training") == chosen(SWEPT | {"clr_training"}, set(), set())
+    for arm in RATED_ARMS:
+        assert select(until_step=arm) == chosen(SWEPT | {arm}, set(), set())
+    for arm in BATCHED_ARMS:
+        assert select(until_step=arm) == chosen(BATCHED | {arm}, set(), set())
+
+
+@pytest.mark.parametrize("arm", sorted(RATED_ARMS | BATCHED_ARMS))
+def test_from_an_arm_it_and_the_comparison_run_and_the_other_arms_are_cached(arm: str) -> None:
+    active = {arm, "comparison"}
+    assert select(from_step=arm) == chosen(set(NEEDS), set(NEEDS) - active, set())
 
 
 def test_from_a_step_all_upstream_of_it_must_be_cached() -> None:
@@ -90,8 +105,7 @@ def test_from_a_step_all_upstream_of_it_must_be_cached() -> None:
 def test_from_a_step_what_its_descendants_need_besides_must_be_cached_too() -> None:
     selection = select(from_step="batch_bounds")
     assert selection.wanted == set(NEEDS)
-    assert {"clr_training", "batch_sweep", *SWEPT} <= selection.frozen
-    assert selection.frozen.isdisjoint({"batch_bounds", "cyclic_batch_training", "comparison"})
+    assert selection.frozen == SWEPT | {"batch_sweep"} | RATED_ARMS
 
 
 def test_from_one_step_until_another_runs_what_lies_between() -> None:
@@ -112,7 +126,13 @@ def test_steps_that_are_to_be_computed_again_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("unknown", "nearest"),
-    [("lr_sweeps", "lr_sweep"), ("batchbounds", "batch_bounds"), ("clr", "clr_training")],
+    [
+        ("lr_sweeps", "lr_sweep"),
+        ("batchbounds", "batch_bounds"),
+        ("clr", "clr_training"),
+        ("combined", "combined_training"),
+        ("effective_batches", "effective_batch_training"),
+    ],
 )
 def test_an_unknown_step_is_refused_with_the_nearest_and_all_known(
     unknown: str, nearest: str
@@ -139,6 +159,8 @@ def test_an_empty_name_is_an_unknown_step() -> None:
     [
         ("lr_bounds", "lr_sweep"),
         ("clr_training", "cyclic_batch_training"),
+        ("batch_bounds", "effective_batch_training"),
+        ("batch_sweep", "fixed_training"),
         ("comparison", "load_data"),
     ],
 )

@@ -1,7 +1,6 @@
 """From a sweep's trainings to its table: the last epochs, the means over the seeds, the status."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyclical import reference
 from cyclical.sweeps import DIVERGED, LEARNED, NOT_LEARNED, final_metrics, mean_curve, with_status
 
 Row = tuple[float, float, float]
@@ -130,7 +130,13 @@ def test_the_last_epoch_of_every_training_is_taken_in_rising_order() -> None:
             (0.01, 0): history(0.7, 0.5, updates=10),
         },
         "learning_rate",
+        10,
     )
+    metrics = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert list(table.columns) == [
+        *("learning_rate", "seed", "epochs", "updates", *metrics, "status")
+    ]
+    assert table.index.tolist() == [0, 1, 2]
     assert table["learning_rate"].tolist() == [0.01, 0.1, 0.1]
     assert table["seed"].tolist() == [0, 0, 1]
     assert table["epochs"].tolist() == [2, 2, 3]
@@ -142,7 +148,7 @@ def test_the_last_epoch_of_every_training_is_taken_in_rising_order() -> None:
 
 
 def test_counts_and_batch_sizes_stay_whole_numbers() -> None:
-    table = final_metrics({(16, 0): history(0.2), (8, 0): history(0.1)}, "batch_size")
+    table = final_metrics({(16, 0): history(0.2), (8, 0): history(0.1)}, "batch_size", 10)
     assert {
         name: str(table[name].dtype) for name in ("batch_size", "seed", "epochs", "updates")
     } == {
@@ -156,9 +162,74 @@ def test_counts_and_batch_sizes_stay_whole_numbers() -> None:
 def test_a_training_that_ended_early_gives_its_last_row_as_it_is() -> None:
     broken = history(0.4, 0.15)
     broken.loc[1, ["train_loss", "val_loss", "val_accuracy"]] = np.nan
-    [row] = final_metrics({(10.0, 0): broken}, "learning_rate").to_dict("records")
+    [row] = final_metrics({(10.0, 0): broken}, "learning_rate", 10).to_dict("records")
     assert (row["epochs"], row["updates"], row["train_accuracy"]) == (2, 158, 0.15)
     assert np.isnan([row["train_loss"], row["val_loss"], row["val_accuracy"]]).all()
+
+
+def test_every_training_is_judged_among_those_of_its_seed_alone() -> None:
+    # Seed 0 learned at 0.1, so that its 1 and 10 lie above; of seed 1 only 10 learned.
+    of_seeds = {
+        10.0: (history(0.1), history(0.9)),
+        1.0: (history(0.1, loss=np.nan), history(0.1)),
+        0.1: (history(0.8), history(0.15)),
+        0.01: (history(0.19), history(0.1, loss=np.inf)),
+    }
+    table = final_metrics(
+        {(rate, seed): each[seed] for rate, each in of_seeds.items() for seed in (1, 0)},
+        "learning_rate",
+        10,
+    )
+    assert list(zip(table["learning_rate"], table["seed"], table["status"], strict=True)) == [
+        (0.01, 0, NOT_LEARNED),
+        (0.01, 1, DIVERGED),
+        (0.1, 0, LEARNED),
+        (0.1, 1, NOT_LEARNED),
+        (1, 0, DIVERGED),
+        (1, 1, NOT_LEARNED),
+        (10, 0, DIVERGED),
+        (10, 1, LEARNED),
+    ]
+    # The mean of 0.1 and 0.9 learned at 10, of 0.8 and 0.15 at 0.1; the others diverged.
+    assert mean_curve(table, "learning_rate", 10)["status"].tolist() == [
+        *(DIVERGED, LEARNED, DIVERGED, LEARNED)
+    ]
+
+
+def test_the_number_of_classes_decides_which_trainings_learned() -> None:
+    histories = {(16, 0): history(0.6), (32, 0): history(0.7)}
+    judged = {
+        classes: final_metrics(histories, "batch_size", classes)["status"].tolist()
+        for classes in (2, 3, 10)
+    }
+    assert judged == {2: [NOT_LEARNED] * 2, 3: [NOT_LEARNED, LEARNED], 10: [LEARNED] * 2}
+
+
+def test_the_trainings_of_a_sweep_give_the_curve_of_their_means() -> None:
+    table = final_metrics(
+        {(16, 0): history(0.8), (16, 1): history(0.7), (32, 0): history(0.2), (32, 1): history(0)},
+        "batch_size",
+        10,
+    )
+    curve = mean_curve(table, "batch_size", 10)
+    assert curve["train_accuracy"].tolist() == pytest.approx([0.75, 0.1])
+    assert curve["val_loss"].tolist() == [1, 1]
+    assert curve["seeds"].tolist() == [2, 2]
+    assert table["status"].tolist() == [LEARNED, LEARNED, LEARNED, NOT_LEARNED]
+    assert curve["status"].tolist() == [LEARNED, NOT_LEARNED]
+
+
+@given(order=st.permutations([(rate, seed) for rate in (0.1, 1.0) for seed in (0, 7)]))
+def test_the_order_of_the_trainings_does_not_matter(order: list[tuple[float, int]]) -> None:
+    histories = {
+        (rate, seed): history(rate * (seed + 1) / 10, updates=1 + seed) for rate, seed in order
+    }
+    table = final_metrics(histories, "learning_rate", 10)
+    assert list(zip(table["learning_rate"], table["seed"], strict=True)) == [
+        *((0.1, 0), (0.1, 7), (1, 0), (1, 7))
+    ]
+    assert table["updates"].tolist() == [1, 8, 1, 8]
+    assert table["train_accuracy"].tolist() == pytest.approx([0.01, 0.08, 0.1, 0.8])
 
 
 def test_a_value_is_the_mean_over_its_seeds() -> None:

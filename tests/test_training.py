@@ -2,7 +2,8 @@
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 
 import keras
@@ -12,7 +13,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from cyclical import datasets, models, schedules, training
+from cyclical import arms, datasets, models, schedules, training
+from cyclical.config import resolve
 from cyclical.datasets import Part
 from cyclical.plans import LearningRate, Optimizer, Training
 
@@ -25,8 +27,15 @@ def parts(fashion_mnist: Path) -> tuple[Part, Part]:
     return data.train, data.test
 
 
-@pytest.fixture
-def plain_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def many(fashion_mnist: Path) -> tuple[Part, Part]:
+    """More training images than one chunk takes."""
+    data = datasets.load("fashion_mnist", fashion_mnist, 5_000, 10)
+    return data.train, data.test
+
+
+@pytest.fixture(scope="module")
+def plain_model() -> Iterator[str]:
     """A model without batch normalisation, whose batches do not see each other."""
 
     def build(shape: tuple[int, int, int], classes: int) -> keras.Model:
@@ -40,8 +49,9 @@ def plain_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             ]
         )
 
-    monkeypatch.setattr(models, "MODELS", {**models.MODELS, "plain": build})
-    yield "plain"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "MODELS", {**models.MODELS, "plain": build})
+        yield "plain"
     training._loop.cache_clear()
 
 
@@ -63,9 +73,14 @@ def run(parts: tuple[Part, Part], **changes: object) -> training.Outcome:
 
 
 def weights_after(parts: tuple[Part, Part], **changes: object) -> list[np.ndarray]:
-    """Train, then take the weights out of the loop that is kept for these settings."""
+    """Train and return the weights."""
     chosen = settings(**changes)
     training.train(chosen, *parts, CLASSES)
+    return weights_of(chosen)
+
+
+def weights_of(chosen: Training) -> list[np.ndarray]:
+    """Take the weights out of the loop that is kept for these settings."""
     loop = training._loop(
         chosen.model,
         (28, 28, 1),
@@ -74,6 +89,40 @@ def weights_after(parts: tuple[Part, Part], **changes: object) -> list[np.ndarra
         accumulating=chosen.accumulate != (1,),
     )
     return [variable.numpy() for variable in loop._model.variables]
+
+
+def scored_by_keras(chosen: Training, part: Part) -> tuple[float, float]:
+    """Return the loss and the accuracy of a training's weights, by Keras alone."""
+    model = models.build(chosen.model, (28, 28, 1), CLASSES, seed=0)
+    for variable, value in zip(model.variables, weights_of(chosen), strict=True):
+        variable.assign(value)
+    predictions = model.predict(part.images.astype("float32") / 255, verbose=0)
+    loss = -np.log(predictions[np.arange(len(part.labels)), part.labels]).mean()
+    return float(loss), float((np.argmax(predictions, -1) == part.labels).mean())
+
+
+def trained_by_keras(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    train: Part,
+    epochs: Sequence[Sequence[int]],
+) -> tuple[list[float], list[float]]:
+    """Make updates on batches of these sizes, in a plain loop of seed 3; return the trace."""
+    loss_of = keras.losses.SparseCategoricalCrossentropy()
+    images, labels = train.images.astype("float32") / 255, train.labels.astype("int32")
+    losses, accuracies = [], []
+    for epoch, batch_sizes in enumerate(epochs):
+        order = np.random.default_rng([3, epoch]).permutation(len(labels))
+        for start, end in pairwise(np.cumsum([0, *batch_sizes])):
+            batch = order[start:end]
+            with tf.GradientTape() as tape:
+                predictions = model(images[batch], training=True)
+                loss = loss_of(labels[batch], predictions)
+            gradients = tape.gradient(loss, model.trainable_weights)
+            optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+            losses.append(float(loss))
+            accuracies.append(float(np.mean(np.argmax(predictions, -1) == labels[batch])))
+    return losses, accuracies
 
 
 def test_lenet5_has_the_published_number_of_parameters() -> None:
@@ -127,20 +176,7 @@ def test_an_epoch_equals_one_of_a_plain_keras_loop(
     train, _ = parts
     model = models.build("lenet5", (28, 28, 1), CLASSES, seed=3)
     chosen = {"sgd": keras.optimizers.SGD, "rmsprop": keras.optimizers.RMSprop}[optimizer](rate)
-    loss_of = keras.losses.SparseCategoricalCrossentropy()
-    images, labels = train.images.astype("float32") / 255, train.labels.astype("int32")
-    order = np.random.default_rng([3, 0]).permutation(len(labels))
-    losses, accuracies = [], []
-    for start in range(0, len(order), 64):
-        batch = order[start : start + 64]
-        with tf.GradientTape() as tape:
-            predictions = model(images[batch], training=True)
-            loss = loss_of(labels[batch], predictions)
-        chosen.apply_gradients(
-            zip(tape.gradient(loss, model.trainable_weights), model.trainable_weights, strict=True)
-        )
-        losses.append(float(loss))
-        accuracies.append(float(np.mean(np.argmax(predictions, -1) == labels[batch])))
+    losses, accuracies = trained_by_keras(model, chosen, train, [[64, 64, 64, 64, 44]])
 
     changes = {
         "optimizer": Optimizer(name=optimizer),
@@ -185,15 +221,39 @@ def test_every_test_example_is_scored(parts: tuple[Part, Part]) -> None:
     _, test = parts
     assert len(test.labels) % training.SCORING_BATCH, "the last batch must be a short one"
     history = run(parts, epochs=2).history
-    weights = weights_after(parts, epochs=2)
-    model = models.build("lenet5", (28, 28, 1), CLASSES, seed=0)
-    for variable, value in zip(model.variables, weights, strict=True):
-        variable.assign(value)
-    predictions = model.predict(test.images.astype("float32") / 255, verbose=0)
-    hits = np.argmax(predictions, -1) == test.labels
-    loss = -np.log(predictions[np.arange(len(hits)), test.labels]).mean()
-    assert history["val_accuracy"].iloc[-1] == pytest.approx(hits.mean(), abs=1e-6)
+    loss, accuracy = scored_by_keras(settings(epochs=2), test)
+    assert history["val_accuracy"].iloc[-1] == pytest.approx(accuracy, abs=1e-6)
     assert history["val_loss"].iloc[-1] == pytest.approx(loss, rel=1e-4)
+
+
+def test_what_is_held_out_is_scored_every_epoch_and_the_test_set_once_at_the_end(
+    parts: tuple[Part, Part],
+) -> None:
+    given, test = parts
+    train, validation = datasets.hold_out(given, 0.2)
+    chosen = settings(epochs=2)
+    outcome = training.train(chosen, train, validation, CLASSES, test=test)
+    assert outcome.history["examples"].tolist() == [len(train.labels), 2 * len(train.labels)]
+    last = outcome.history.iloc[-1]
+    loss, accuracy = scored_by_keras(chosen, validation)
+    assert last["val_loss"] == pytest.approx(loss, rel=1e-4)
+    assert last["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+    assert outcome.test is not None
+    assert list(outcome.test.columns) == ["test_loss", "test_accuracy"]
+    [scores] = outcome.test.to_dict("records")
+    loss, accuracy = scored_by_keras(chosen, test)
+    assert scores["test_loss"] == pytest.approx(loss, rel=1e-4)
+    assert scores["test_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert scores["test_loss"] != pytest.approx(last["val_loss"], rel=1e-3), "two parts, two losses"
+
+
+def test_scoring_a_test_set_changes_nothing_else(parts: tuple[Part, Part]) -> None:
+    without = run(parts)
+    outcome = training.train(settings(), *parts, CLASSES, test=parts[1])
+    assert without.test is None
+    pd.testing.assert_frame_equal(without.iterations, outcome.iterations, check_exact=True)
+    pd.testing.assert_frame_equal(without.history, outcome.history, check_exact=True)
 
 
 def test_the_learning_rate_of_every_update_is_the_schedules(parts: tuple[Part, Part]) -> None:
@@ -218,16 +278,70 @@ def test_a_rate_of_almost_nothing_in_the_second_half_stops_the_learning(
             np.testing.assert_allclose(mine, before, atol=1e-8)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("group", [4, 7])
 def test_accumulated_micro_batches_equal_one_large_batch(
-    parts: tuple[Part, Part], plain_model: str, group: int
+    parts: tuple[Part, Part], plain_model: str, group: int, momentum: float
 ) -> None:
-    large = {"model": plain_model, "batch_sizes": (16 * group,), "epochs": 2}
+    assert 300 % (16 * group) % 16, "the last group must be a short one, its last micro-batch too"
+    large = {
+        "model": plain_model,
+        "optimizer": Optimizer(name="sgd", momentum=momentum),
+        "learning_rate": LearningRate(policy="constant", base_lr=0.1),
+        "batch_sizes": (16 * group,),
+        "epochs": 2,
+    }
     small = {**large, "batch_sizes": (16,), "accumulate": (group,)}
-    for one, many in zip(weights_after(parts, **large), weights_after(parts, **small), strict=True):
-        np.testing.assert_allclose(one, many, atol=1e-5)
-    a, b = run(parts, **large).iterations, run(parts, **small).iterations
-    pd.testing.assert_frame_equal(a, b, atol=1e-5)
+    one, many = run(parts, **large).iterations, run(parts, **small).iterations
+    pd.testing.assert_frame_equal(one, many, atol=1e-5)
+    of_one, of_many = weights_of(settings(**large)), weights_of(settings(**small))
+    for a, b in zip(of_one, of_many, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_growing_groups_equal_a_plain_keras_loop_over_batches_of_their_sizes(
+    parts: tuple[Part, Part], plain_model: str
+) -> None:
+    # 300 examples in micro-batches of 16, in groups of 1, 2, 3, 1, 2, 3, ...: three rounds of
+    # 96 examples leave 12, for a group that is cut short and counts, so each epoch begins one on.
+    epochs = [
+        [16, 32, 48, 16, 32, 48, 16, 32, 48, 12],
+        [32, 48, 16, 32, 48, 16, 32, 48, 16, 12],
+        [48, 16, 32, 48, 16, 32, 48, 16, 32, 12],
+    ]
+    changed = {"effective_batch.micro_batch": 16, "effective_batch.group": 3, "training.epochs": 3}
+    _, arm = arms.effective_batch(resolve("quick", {**changed, "seeds": [3]}), 0.1)
+    arm = arm.model_copy(update={"model": plain_model})
+    outcome = training.train(arm, *parts, CLASSES)
+    assert outcome.iterations["batch_size"].tolist() == epochs[0] + epochs[1] + epochs[2]
+    assert outcome.history["updates"].tolist() == [10, 20, 30]
+    assert outcome.history["examples"].tolist() == [300, 600, 900]
+
+    model = models.build(plain_model, (28, 28, 1), CLASSES, seed=3)
+    sgd = keras.optimizers.SGD(0.1, momentum=0.9)
+    losses, accuracies = trained_by_keras(model, sgd, parts[0], epochs)
+    np.testing.assert_allclose(outcome.iterations["loss"], losses, atol=1e-5)
+    np.testing.assert_allclose(outcome.iterations["accuracy"], accuracies, atol=1e-5)
+    for ours, theirs in zip(weights_of(arm), model.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
+def test_constant_groups_take_their_size_and_what_the_epoch_leaves(
+    parts: tuple[Part, Part], plain_model: str
+) -> None:
+    changed = {"effective_batch.micro_batch": 16, "effective_batch.group": 4, "training.epochs": 2}
+    arm, _ = arms.effective_batch(resolve("quick", changed), 0.01)
+    arm = arm.model_copy(update={"model": plain_model})
+    trace = training.train(arm, *parts, CLASSES).iterations
+    assert trace["batch_size"].tolist() == [64, 64, 64, 64, 44] * 2
+    assert set(trace["learning_rate"]) == {0.01}
+
+
+def test_a_group_larger_than_the_data_is_one_update_on_all_of_them(
+    parts: tuple[Part, Part], plain_model: str
+) -> None:
+    changes = {"model": plain_model, "batch_sizes": (64,), "accumulate": (16,), "epochs": 3}
+    assert run(parts, **changes).iterations["batch_size"].tolist() == [300, 300, 300]
 
 
 def test_a_cyclic_accumulation_goes_on_across_epochs(
@@ -243,6 +357,54 @@ def test_a_cyclic_accumulation_goes_on_across_epochs(
     assert trace["batch_size"].tolist() == [80, 160, 60, 80, 160, 60]
 
 
+@pytest.mark.parametrize("scaling", ["linear", "sqrt"])
+def test_both_cycling_trains_every_update_at_the_rate_of_its_epochs_batch_size(
+    parts: tuple[Part, Part], plain_model: str, scaling: str
+) -> None:
+    changed = {"combined.scaling": scaling, "combined.lr_at_bmin": 0.02, "training.epochs": 4}
+    [arm] = arms.combined(resolve("quick", {**changed, "seeds": [3]}), 32, 128)
+    arm = arm.model_copy(update={"model": plain_model})
+    trace = training.train(arm, *parts, CLASSES).iterations
+    by_epoch = [[32] * 9 + [12], [64] * 4 + [44], [128] * 2 + [44], [32] * 9 + [12]]
+    assert trace["batch_size"].tolist() == list(chain(*by_epoch))
+    doubled = 0.04 if scaling == "linear" else 0.02 * 2**0.5
+    again = 0.08 if scaling == "linear" else 0.04
+    expected = [0.02] * 10 + [doubled] * 5 + [again] * 3 + [0.02] * 10
+    assert trace["learning_rate"].tolist() == pytest.approx(expected, rel=1e-12)
+
+    model = models.build(plain_model, (28, 28, 1), CLASSES, seed=3)
+    sgd = keras.optimizers.SGD(0.02)
+    losses, _ = trained_by_keras(model, sgd, parts[0], by_epoch[:1])
+    np.testing.assert_allclose(trace["loss"][:10], losses, atol=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [None, 1e-14, 1e-3])
+def test_rmsprop_adds_its_epsilon_inside_the_root(
+    parts: tuple[Part, Part], plain_model: str, epsilon: float | None
+) -> None:
+    train, _ = parts
+    model = models.build(plain_model, (28, 28, 1), CLASSES, seed=3)
+    with tf.GradientTape() as tape:
+        predictions = model(train.images.astype("float32") / 255, training=True)
+        loss = keras.losses.SparseCategoricalCrossentropy()(train.labels, predictions)
+    gradients = tape.gradient(loss, model.trainable_weights)
+
+    after = weights_after(
+        parts,
+        model=plain_model,
+        optimizer=Optimizer(name="rmsprop", epsilon=epsilon),
+        learning_rate=LearningRate(policy="constant", base_lr=0.01),
+        batch_sizes=(300,),
+    )
+    for weight, gradient, ours in zip(model.trainable_weights, gradients, after, strict=True):
+        g = gradient.numpy().astype(np.float64)
+        v = 0.1 * g**2  # 0.9 * 0 + (1 - 0.9) * g^2
+        step = 0.01 * g / np.sqrt(v + (epsilon or 1e-7))
+        certain = np.abs(g) > 1e-5  # the smallest gradients depend on the order of summation
+        np.testing.assert_allclose((weight.numpy() - step)[certain], ours[certain], atol=1e-5)
+        assert certain.mean() > 0.5
+
+
 def test_a_training_that_diverges_ends_at_that_update(parts: tuple[Part, Part]) -> None:
     rate = LearningRate(policy="constant", base_lr=1e30)
     outcome = run(parts, epochs=3, learning_rate=rate)
@@ -256,6 +418,47 @@ def test_a_training_that_diverges_ends_at_that_update(parts: tuple[Part, Part]) 
     assert not np.isfinite(outcome.iterations["loss"].iloc[-1])
 
 
+@pytest.mark.parametrize(
+    ("changes", "batch_sizes"),
+    [
+        ({"batch_sizes": (16,)}, [16, 16]),
+        ({"batch_sizes": (32, 64)}, [32, 32]),
+        ({"batch_sizes": (8,), "accumulate": (1, 2, 3)}, [8, 16]),
+    ],
+    ids=["one size", "cyclic sizes", "groups"],
+)
+def test_a_training_that_diverged_costs_less_than_one_epoch_however_many_it_has(
+    parts: tuple[Part, Part],
+    plain_model: str,
+    changes: dict[str, object],
+    batch_sizes: list[int],
+) -> None:
+    rate = LearningRate(policy="constant", base_lr=1e38)  # the second loss is infinite
+    chosen = settings(model=plain_model, learning_rate=rate, epochs=40, **changes)
+    outcome = training.train(chosen, *parts, CLASSES, test=parts[1])
+    assert outcome.iterations["batch_size"].tolist() == batch_sizes
+    assert np.isfinite(outcome.iterations["loss"]).tolist() == [True, False]
+    [row] = outcome.history.to_dict("records")
+    assert (row["updates"], row["examples"]) == (2, sum(batch_sizes))
+    assert np.isnan([row["train_loss"], row["val_loss"], row["val_accuracy"]]).all()
+    assert outcome.test is not None
+    assert np.isnan(outcome.test.to_numpy()).tolist() == [[True, True]]
+
+
+def test_a_training_that_diverges_later_keeps_the_epochs_before(
+    parts: tuple[Part, Part], plain_model: str
+) -> None:
+    # an update an epoch: the first at 0.001, the second at 1e38, so that the third loss is infinite
+    rate = LearningRate(policy="triangular", base_lr=0.001, max_lr=1e38, step_size=1)
+    changes = {"model": plain_model, "learning_rate": rate, "batch_sizes": (300,), "epochs": 9}
+    history = run(parts, **changes).history
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert np.isfinite(history["train_loss"]).tolist() == [True, True, False]
+    assert history["examples"].tolist() == [300, 600, 900]
+    first = run(parts, **{**changes, "epochs": 1}).history
+    pd.testing.assert_frame_equal(history[:1], first, check_exact=True)
+
+
 def test_a_result_does_not_depend_on_what_the_worker_did_before(
     parts: tuple[Part, Part],
 ) -> None:
@@ -265,6 +468,58 @@ def test_a_result_does_not_depend_on_what_the_worker_did_before(
     again = run(parts)
     pd.testing.assert_frame_equal(first.iterations, again.iterations, check_exact=True)
     pd.testing.assert_frame_equal(first.history, again.history, check_exact=True)
+
+
+def told_examples(parts: tuple[Part, Part], **changes: object) -> list[int]:
+    """Train and return how many examples had been seen whenever progress was told."""
+    told: list[int] = []
+    training.train(
+        settings(**changes), *parts, CLASSES, lambda progress: told.append(progress.examples)
+    )
+    return told
+
+
+def test_progress_is_told_at_the_latest_after_the_examples_of_a_chunk(
+    many: tuple[Part, Part], plain_model: str
+) -> None:
+    assert training.CHUNK_EXAMPLES == 2048
+    # 32 updates on 64; the last 904 of 5,000
+    assert told_examples(many, model=plain_model, epochs=2) == [
+        *(2048, 4096, 5000),
+        *(7048, 9096, 10_000),
+    ]
+    # updates on 1,500, of which two are too many but one and the last 500 are not; on 2,048 itself
+    assert told_examples(many, model=plain_model, batch_sizes=(1500,)) == [1500, 3000, 5000]
+    assert told_examples(many, model=plain_model, batch_sizes=(2048,)) == [2048, 4096, 5000]
+
+
+def test_a_chunk_of_growing_groups_has_as_many_as_fit_into_it(
+    many: tuple[Part, Part], plain_model: str
+) -> None:
+    groups = {"batch_sizes": (256,), "accumulate": tuple(range(1, 17))}
+    told = told_examples(many, model=plain_model, **groups, epochs=2)
+    # The groups are 256, 512, 768, 1024, 1280 and, cut short, 1160; in the second epoch 1792,
+    # 2048 and, cut short, 1160. What is joined stays within 2048.
+    assert told == [256 + 512 + 768, 2560, 3840, 5000, 6792, 8840, 10_000]
+
+
+def test_an_update_larger_than_a_chunk_is_one_of_its_own(
+    many: tuple[Part, Part], plain_model: str
+) -> None:
+    groups = {"batch_sizes": (256,), "accumulate": (16,)}
+    assert told_examples(many, model=plain_model, **groups) == [4096, 5000]
+
+
+def test_where_an_epoch_is_cut_into_chunks_changes_no_result(
+    parts: tuple[Part, Part], plain_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"model": plain_model, "batch_sizes": (16,), "accumulate": (1, 2, 3), "epochs": 2}
+    whole = run(parts, **changes)
+    monkeypatch.setattr(training, "CHUNK_EXAMPLES", 50)
+    cut = run(parts, **changes)
+    assert len(told_examples(parts, **changes)) > 2
+    pd.testing.assert_frame_equal(whole.iterations, cut.iterations, check_exact=True)
+    pd.testing.assert_frame_equal(whole.history, cut.history, check_exact=True)
 
 
 def test_progress_is_told_and_may_end_a_training(parts: tuple[Part, Part]) -> None:
