@@ -107,13 +107,14 @@ def describe(training: Training) -> str:
     >>> describe(next(cyclic_batch(QUICK, 16, 64)))
     'lr 0.01, batch 16-32-64'
     >>> describe(next(combined(QUICK, 16, 64)))
-    'lr 0.0025-0.005-0.01, batch 16-32-64'
+    'lr 0.0025..0.01 linear, batch 16-32-64'
     >>> [describe(arm) for arm in effective_batch(QUICK, 0.001)]
     ['lr 0.001, batch 16 x 32', 'lr 0.001, batch 1..16 x 32']
     """
     groups = training.accumulate
     several = f"{groups[0]}..{groups[-1]}" if len(groups) > 1 else f"{groups[0]}"
-    micro = "-".join(str(size) for size in training.batch_sizes)
+    sizes = [str(size) for size in training.batch_sizes]
+    micro = "-".join(sizes if len(sizes) < 8 else [*sizes[:2], "...", sizes[-1]])
     batches = micro if groups == (1,) else f"{several} x {micro}"
     return f"lr {_describe_rate(training)}, batch {batches}"
 
@@ -122,7 +123,8 @@ def _describe_rate(training: Training) -> str:
     rate = training.learning_rate
     if rate.policy in schedules.SCALING:
         follow = schedules.batch_scaled(rate.base_lr, min(training.batch_sizes), rate.policy)
-        return "-".join(f"{follow(size):.4g}" for size in training.batch_sizes)
+        first, last = follow(training.batch_sizes[0]), follow(training.batch_sizes[-1])
+        return f"{first:.4g}..{last:.4g} {rate.policy}"
     if rate.max_lr is None:
         return f"{rate.base_lr:g}"
     return f"{rate.base_lr:g}..{rate.max_lr:g} {rate.policy}"

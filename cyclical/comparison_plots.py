@@ -98,7 +98,8 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
         axis.hlines(rows, low, high, colors="black", linewidth=2, label="95 % interval")
     axis.plot(summary["best_val_accuracy"], rows, ">", **marks | {"markerfacecolor": "none"})
     axis.lines[-1].set_label("best epoch (optimistic)")
-    axis.plot(summary["published_final"], rows, **PUBLISHED | {"scalex": True, "scaley": True})
+    if summary["published_final"].notna().any():
+        axis.plot(summary["published_final"], rows, **PUBLISHED | {"scalex": True, "scaley": True})
     for number, (arm, x) in enumerate(zip(summary["arm"], mean, strict=True)):
         axis.plot(x, places[arm], **look(number) | {"markersize": 8, "linestyle": "none"})
     told = [_told(*ends) for ends in zip(mean, high, strict=True)]

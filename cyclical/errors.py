@@ -1,5 +1,7 @@
 """The errors that are told in one line."""
 
+import textwrap
+
 
 class RunError(Exception):
     """Say in one line what failed although the input was right, and how to go on.
@@ -14,3 +16,12 @@ class InputError(ValueError):
     The command prints the message and ends with exit status 2; every other exception is a defect
     of this project and keeps its traceback.
     """
+
+
+def one_line(error: BaseException) -> str:
+    r"""Name any exception on one line, cut short where it is long.
+
+    >>> one_line(ValueError("2 errors:\n  one\n  two"))
+    'ValueError: 2 errors: one two'
+    """
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' ...')}"

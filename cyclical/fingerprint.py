@@ -11,7 +11,7 @@ from platform import python_version_tuple
 from typing import Any
 
 from cyclical import user_code
-from cyclical.errors import InputError
+from cyclical.errors import InputError, one_line
 
 PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
@@ -93,12 +93,15 @@ def of_user_code(reference: str) -> dict[str, str]:
     source = Path(spec.origin or "")
     root = source.parents[module.count(".") + (source.name == "__init__.py")]
     found: dict[str, str] = {}
-    waiting = [module]
+    waiting = [module, *_packages(module)]
     while waiting:
         name = waiting.pop()
         file = _source_below(root, name)
         if name not in found and file is not None:
-            tree = ast.parse(file.read_bytes())
+            try:
+                tree = ast.parse(file.read_bytes())
+            except (SyntaxError, ValueError) as error:  # the latter for a null byte
+                raise InputError(f"{reference}: {file} is no Python ({one_line(error)})") from error
             waiting += _imported_below(tree, name, is_package=file.name == "__init__.py")
             found[name] = _hash(tree)
     return dict(sorted(found.items()))
@@ -106,7 +109,7 @@ def of_user_code(reference: str) -> dict[str, str]:
 
 def _source_below(root: Path, module: str) -> Path | None:
     place = root.joinpath(*module.split("."))
-    files = (place.with_suffix(".py"), place / "__init__.py")
+    files = (place / "__init__.py", place.with_suffix(".py"))  # in Python's order
     return next((file for file in files if file.is_file()), None)
 
 
@@ -120,8 +123,13 @@ def _imported_below(tree: ast.Module, module: str, *, is_package: bool) -> list[
             up = module.split(".")[: -node.level + is_package or None] if node.level else []
             base = ".".join([*up, *([node.module] if node.module else [])])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    parts = [name.split(".") for name in names if name]
-    return [".".join(part[: count + 1]) for part in parts for count in range(len(part))]
+    return [loaded for name in names for loaded in (name, *_packages(name)) if loaded]
+
+
+def _packages(module: str) -> list[str]:
+    """Name the packages around a module, which Python loads before it."""
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def versions(code: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:

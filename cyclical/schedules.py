@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cyclical.errors import InputError
+from cyclical.errors import InputError, one_line
 
 Float64 = NDArray[np.float64]
 Scale = Callable[[Float64, Float64], Float64]
@@ -237,7 +237,7 @@ def _factor(scale: Callable[[float], float], scale_of: str, value: float) -> flo
         factor = float(scale(value))
     except Exception as error:
         raise InputError(
-            f"the scale function fails at {scale_of} {value:g} ({type(error).__name__}: {error})"
+            f"the scale function fails at {scale_of} {value:g} ({one_line(error)})"
         ) from error
     if not (math.isfinite(factor) and factor >= 0):
         raise InputError(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cyclical.errors import InputError
+from cyclical.errors import InputError, one_line
 
 
 def load(reference: str) -> Callable[..., Any]:
@@ -22,10 +22,10 @@ def load(reference: str) -> Callable[..., Any]:
     look_here()
     try:
         function = getattr(importlib.import_module(module), name, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"{reference}: {module} can't be imported ({type(error).__name__}: {error}); modules "
-            f"are looked for among the installed ones and in {Path.cwd()}"
+            f"{reference}: {module} can't be imported ({one_line(error)}); modules are looked for "
+            f"among the installed ones and in {Path.cwd()}"
         ) from error
     if not callable(function):
         raise InputError(f"{reference}: {module} holds no function {name}")

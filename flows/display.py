@@ -141,7 +141,8 @@ def _legend(arms: list[ArmResult]) -> str:
     interval = ", mean ± 95 % interval" if several else ""
     picked = "on the held-out images" if held_out else "on the test set: optimistic"
     return (
-        f"final: test accuracy after the last epoch{interval}; * best epoch, picked {picked};\n"
+        f"final: test accuracy after the last epoch{interval}\n"
+        f"best*: of the best epoch, picked {picked}\n"
         "vs fixed: points (hundredths) above the fixed arm of the same optimizer"
     )
 

@@ -19,7 +19,7 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect_dask import DaskTaskRunner
 
-from cyclical.errors import InputError, RunError
+from cyclical.errors import InputError, RunError, one_line
 from cyclical.results import Point
 from cyclical.steps import Selection
 from cyclical.store import Artifact, Slot, Store
@@ -166,7 +166,7 @@ def _result(future: PrefectFuture[Artifact], slot: Slot) -> Artifact:
         raise
     except Exception as error:
         raise RunError(
-            f"{slot.step} {slot.label} failed ({type(error).__name__}: {error}); what was finished "
+            f"{slot.step} {slot.label} failed ({one_line(error)}); what was finished "
             "is kept, and the next run goes on from there"
         ) from error
 

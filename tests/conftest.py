@@ -9,6 +9,7 @@ import pytest
 
 from cyclical.datasets import find_source
 from cyclical.errors import InputError
+from cyclical.store import Store
 from flows import server
 from tasks.running import WORKER_ENVIRONMENT
 from tests import running
@@ -52,3 +53,11 @@ def finished(
 def store(finished: Path, tmp_path: Path) -> Path:
     """Return a copy of the finished store, at another place."""
     return Path(shutil.copytree(finished, tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Store:
+    """Return an empty store."""
+    made = Store(root=tmp_path / "artifacts")
+    made.ensure_writable()
+    return made

@@ -373,7 +373,7 @@ def test_fixed_bounds_leave_their_sweep_without_a_point(
         ("cyclic-batch-reference", "lr 0.01, batch 16-32-64"),
         ("effective-batch-constant", "lr 0.0001, batch 16 x 256"),
         ("effective-batch-cyclic", "lr 0.0001, batch 1..16 x 256"),
-        ("combined", "lr 0.0025-0.005-0.01-0.02-0.04, batch 16-32-64-128-256"),
+        ("combined", "lr 0.0025..0.04 linear, batch 16-32-64-128-256"),
         ("fixed-sgd", "lr 0.01, batch 64"),
         ("fixed-rmsprop", "lr 0.001, batch 64"),
     ],
@@ -388,4 +388,4 @@ def test_a_description_names_a_users_scale_and_the_rates_as_they_run() -> None:
     assert arms.describe(derived) == "lr 0.0001..0.001 mine:fade, batch 64"
     down = resolve("notebook", {"combined.scaling": "sqrt", "cyclic_batch.order": "descending"})
     [combined] = arms.combined(down, 16, 64)  # 0.0025 times 2, the root of 2, and 1
-    assert arms.describe(combined) == "lr 0.005-0.003536-0.0025, batch 64-32-16"
+    assert arms.describe(combined) == "lr 0.005..0.0025 sqrt, batch 64-32-16"

@@ -117,7 +117,7 @@ def test_a_comment_in_the_loop_recomputes_nothing_and_an_edit_of_its_code_the_tr
     store: Path, source: Path
 ) -> None:
     loop = source / "cyclical" / "training.py"
-    edit(loop, r'(def learning_rates.*\n    """)', r"# A remark.\n\1Told in other words: ")
+    edit(loop, r'(def epoch_order.*\n    """)', r"# A remark.\n\1Told in other words: ")
     ran = running.run(store, source=source)
     assert ran.status == 0, ran.error
     assert ran.executed == set()

@@ -365,7 +365,7 @@ def test_a_published_arm_is_dotted_and_hollow_in_the_colour_and_with_the_mark_of
 def test_the_published_run_is_drawn_to_the_last_epoch_that_was_trained_here() -> None:
     names = [named(axis) for axis in figure("quick, seeds: 1, by epoch").axes]
     # the accuracies of the published seventh epoch
-    assert names[0][:2] == ["0.8872  published clr-derived", "0.8156  published clr-paper"]
+    assert {"0.8872  published clr-derived", "0.8156  published clr-paper"} <= {*names[0]}
     assert names[1][0] == "0.8861  published run"
     assert names[2][0] == "0.7500  published run (160 images)"
     for axis in figure("quick, seeds: 1, by epoch").axes:

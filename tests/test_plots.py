@@ -469,7 +469,7 @@ def test_a_training_that_was_not_published_names_no_published_run() -> None:
     ]
 
 
-@pytest.mark.parametrize("bmax", [256, 1024])
+@pytest.mark.parametrize("bmax", [256, 8192])
 @pytest.mark.parametrize("scaling", ["linear", "sqrt"])
 def test_the_longest_title_fits_even_where_the_whole_sweep_holds(scaling: str, bmax: int) -> None:
     [arm] = arms.combined(resolve("quick", {"combined.scaling": scaling}), 16, bmax)

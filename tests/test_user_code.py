@@ -389,7 +389,7 @@ def test_a_module_without_python_source_has_no_fingerprint(write: Write) -> None
 
 def test_a_file_that_is_no_python_has_no_fingerprint(write: Write) -> None:
     write("mine.py", "def (\n")
-    one_line(of_user_code, "mine:fade")
+    assert "mine.py is no Python (SyntaxError: " in one_line(of_user_code, "mine:fade")
 
 
 # Computed again
