@@ -90,16 +90,16 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     rows = summary["arm"].map(places).to_numpy()
     seen = trainings["arm"].map(places).to_numpy()
     mean, low, high = (summary[f"test_accuracy{end}"].to_numpy() for end in ("", "_low", "_high"))
-    marks: Look = {"linestyle": "none", "color": GREY, "markersize": 7}
+    hollow = PUBLISHED | {"marker": ">", "markersize": 7, "label": "best epoch (optimistic)"}
+    scaled = {"scalex": True, "scaley": True}
     several = trainings["seed"].nunique() > 1
     axis.plot([], [], "o", color="black", label="last epoch" + (", mean" if several else ""))
     if several:
         axis.plot(trainings["test_accuracy"], seen, "|", color=GREY, alpha=0.6, label="each seed")
         axis.hlines(rows, low, high, colors="black", linewidth=2, label="95 % interval")
-    axis.plot(summary["best_val_accuracy"], rows, ">", **marks | {"markerfacecolor": "none"})
-    axis.lines[-1].set_label("best epoch (optimistic)")
+    axis.plot(summary["best_val_accuracy"], rows, **hollow | scaled)
     if summary["published_final"].notna().any():
-        axis.plot(summary["published_final"], rows, **PUBLISHED | {"scalex": True, "scaley": True})
+        axis.plot(summary["published_final"], rows, **PUBLISHED | scaled)
     for number, (arm, x) in enumerate(zip(summary["arm"], mean, strict=True)):
         axis.plot(x, places[arm], **look(number) | {"markersize": 8, "linestyle": "none"})
     told = [_told(*ends) for ends in zip(mean, high, strict=True)]

@@ -244,9 +244,14 @@ def _draw_published(axis: Axes, rows: Rows, x: str, y: str) -> None:
 
 
 def _draw_batch_size(axis: Axes, update: Float64, examples: Float64) -> None:
-    """Draw the sizes, but faintly where they dip: epochs end with a short batch or group."""
+    """Draw the sizes, but faintly the short batch or group with which an epoch may end.
+
+    It is smaller than the one before and the one after, and unlike them a size that never stays.
+    """
     before, after = np.append(examples[:1], examples[:-1]), np.append(examples[1:], np.inf)
-    short = (examples < before) & (before <= after)
+    staying = examples[examples == after]
+    dips = (examples < before) & (examples < after) & ~np.isin(examples, staying)
+    short = dips & (len(staying) > 0)
     axis.step(update, examples, where="post", color=FAINT, linewidth=1)
     axis.step(update, np.where(short, before, examples), where="post", color=BLACK)
     low, high = np.floor(np.log2(examples.min())), np.ceil(np.log2(examples.max()))

@@ -104,6 +104,7 @@ class Summary(Frozen):
     lr_rule: str | None = Field(description="how the two were found; `fixed`: by the user")
     bmin: int | None
     bmax: int | None
+    goal: float = Field(description="the accuracy to which epochs are counted")
     findings: list[str] = Field(description="what cycling brought, a sentence each")
     arms: list[ArmResult]
     comparison: list[TrainingResult]
@@ -167,6 +168,7 @@ def _summary(store: Store, run: RunRecord) -> Summary:
         finished=run.finished,
         duration_seconds=run.duration_seconds,
         **found,
+        goal=run.configuration.comparison.goal,
         **compared,
         pictures=[str(picture) for picture in pictures(store, run)],
         artifacts={

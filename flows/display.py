@@ -116,8 +116,8 @@ def show(console: Console, summary: Summary) -> None:
     Only the latest run's main pictures are named one by one; of the trainings' there is one each.
     """
     if summary.arms:
-        console.print(_comparison(summary.arms))
-        console.print(_legend(summary.arms), highlight=False)
+        console.print(_comparison(summary.arms, summary.goal))
+        console.print(_legend(summary.arms, summary.goal), highlight=False)
     if summary.lr_min is not None:
         rates = f"{summary.lr_min:g} and {summary.lr_max:g}"
         console.print(f"Learning rate: cycle between {rates} (rule {summary.lr_rule})")
@@ -135,7 +135,7 @@ def show(console: Console, summary: Summary) -> None:
         console.print(f"  {root}/*_training/*/{TRACE} ({len(traces)})", soft_wrap=True)
 
 
-def _legend(arms: list[ArmResult]) -> str:
+def _legend(arms: list[ArmResult], goal: float) -> str:
     several = any(arm.seeds > 1 for arm in arms)
     held_out = any(arm.test_accuracy != arm.final_val_accuracy for arm in arms)
     interval = ", mean ± 95 % interval" if several else ""
@@ -143,14 +143,16 @@ def _legend(arms: list[ArmResult]) -> str:
     return (
         f"final: test accuracy after the last epoch{interval}\n"
         f"best*: of the best epoch, picked {picked}\n"
-        "vs fixed: points (hundredths) above the fixed arm of the same optimizer"
+        "vs fixed: points (hundredths) above the fixed arm of the same optimizer\n"
+        f"to {goal:g}: the first epoch at that accuracy; published: the final of the published run"
     )
 
 
-def _comparison(arms: list[ArmResult]) -> Table:
+def _comparison(arms: list[ArmResult], goal: float) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("arm", overflow="fold")
-    for name in ("updates", "final", "best*", "vs fixed", "to goal", "seconds", "published"):
+    columns = "updates", "final", "best*", "vs fixed", f"to {goal:g}", "seconds", "published"
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for arm in arms:
         difference = _points(arm.difference), _points(arm.difference_high)

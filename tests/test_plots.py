@@ -491,6 +491,16 @@ def test_short_last_batch_of_an_epoch_is_faint_only() -> None:
     assert set(usual.get_ydata()) == {64}
 
 
+@pytest.mark.parametrize("cycle", [[16, 32, 64], [64, 32, 16]])
+def test_short_last_batches_are_faint_only_where_the_size_changes_too(cycle: list[int]) -> None:
+    plan = schedules.epoch_plan(5_000, 7, cycle, [1])
+    sizes = np.concatenate([np.diff(boundaries) for _, boundaries in plan])
+    every, usual = drawn(plots.training_figure, trace(sizes), "cyclic").axes[1].lines
+    assert set(every.get_ydata()) == {8, 16, 32, 64}
+    np.testing.assert_array_equal(usual.get_ydata()[sizes > 8], sizes[sizes > 8])
+    assert set(usual.get_ydata()) == {16, 32, 64}
+
+
 def test_sizes_that_cycle_with_every_update_are_drawn_as_they_are() -> None:
     sizes = np.tile(np.arange(256, 4097, 256), 5)
     axis = drawn(plots.training_figure, trace(sizes), "effective-cyclic").axes[1]
