@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cyclical.errors import InputError
 from cyclical.schedules import exponential_batches
-from cyclical.sweeps import LEARNED, with_status
+from cyclical.sweeps import DIVERGED, LEARNED, with_status
 
 Float64 = NDArray[np.float64]
 STRETCHES = ("first", "outer")
@@ -61,10 +61,11 @@ def lr_bounds(
     - `plateau`: lr_min is the smallest rate whose accuracy reaches 0.85 A, lr_max the smallest that
       reaches 0.93 A; where both are one rate, lr_max is the next larger one.
     - `smith`: lr_min is the smallest rate at which accuracy has begun to rise: a tenth of the rise
-      from c to A is done. lr_max is the smallest rate above it at which the rise slows, nine
-      tenths of it being done, or turns: at the next swept rate accuracy is lower or did not learn,
-      or there is none. After Smith, arXiv 1506.01186, section 3.3: "when the accuracy starts to
-      increase and when the accuracy slows, becomes ragged, or starts to fall".
+      from f to A is done, with f the least accuracy at rates up to the best (what an untrained
+      network guesses), at most 2 c. lr_max is the smallest rate above it at which the rise slows,
+      nine tenths of it being done, or turns: at the next swept rate accuracy is lower or did not
+      learn, or there is none. After Smith, arXiv 1506.01186, section 3.3: "when the accuracy
+      starts to increase and when the accuracy slows, becomes ragged, or starts to fall".
     - `argmin_tenth`: lr_max is a tenth of the rate with the least loss, and lr_min a tenth of
       lr_max, each snapped to the nearest rate on a log scale (of two equally near, and of two with
       the same loss, the smaller); where both are one rate, lr_min is the next smaller one.
@@ -93,7 +94,7 @@ def lr_bounds(
     if rule == "plateau":
         lr_min, lr_max = _plateau(learned, lr_min_share, lr_max_share)
     elif rule == "smith":
-        lr_min, lr_max = _smith(judged, 1 / classes)
+        lr_min, lr_max = _smith(judged, 2 / classes)
     else:
         lr_min, lr_max = _argmin_tenth(learned)
     return LearningRateBounds(float(lr_min), float(lr_max), rule)
@@ -106,14 +107,17 @@ def _plateau(learned: pd.DataFrame, min_share: float, max_share: float) -> tuple
     return lr_min, lr_max if lr_max > lr_min else _next_above(rates, lr_min)
 
 
-def _smith(judged: pd.DataFrame, chance: float) -> tuple[float, float]:
-    learned = (judged["status"] == LEARNED).to_numpy(dtype=bool)
+def _smith(judged: pd.DataFrame, most_guessed: float) -> tuple[float, float]:
     rates, accuracies = _floats(judged, "learning_rate", "train_accuracy")
-    rise = (accuracies - chance) / (accuracies[learned].max() - chance)
-    lr_min = rates[learned & (rise >= 0.1)].min()
+    learned, diverged = ((judged["status"] == of).to_numpy() for of in (LEARNED, DIVERGED))
     reached = np.where(learned, accuracies, 0.0)
+    best = reached.max()
+    guessed = accuracies[~diverged & (rates <= rates[reached.argmax()])].min()
+    floor = min(guessed, most_guessed)
+    lr_min = rates[reached >= floor + 0.1 * (best - floor)].min()
+    slows = reached >= floor + 0.9 * (best - floor)
     turns = np.append(reached[1:] < reached[:-1], True)
-    above = rates[learned & (rates > lr_min) & ((rise >= 0.9) | turns)]
+    above = rates[learned & (rates > lr_min) & (slows | turns)]
     return lr_min, _next_above(above, lr_min)
 
 

@@ -23,6 +23,7 @@ from cyclical.bounds import (
     lr_range,
 )
 from cyclical.errors import InputError
+from cyclical.sweeps import DIVERGED, LEARNED, with_status
 from tests import running
 
 PUBLISHED = reference.PUBLISHED / "notebook_sweeps.csv"
@@ -93,8 +94,8 @@ def test_the_published_sweep_gives_its_published_learning_rates_in_any_order(
     found = lr_bounds(shuffled)
     assert found == LearningRateBounds(lr_min=1e-4, lr_max=1e-3, rule="plateau")
     # A = 0.9040. plateau: 0.85 A = 0.768 is first reached at 1e-4 (0.8145), 0.93 A = 0.841 at 1e-3
-    # (0.8675). smith: 0.1 + 0.1 (A - 0.1) = 0.180 at 1e-6 (0.3301), 0.1 + 0.9 (A - 0.1) = 0.824 at
-    # 1e-3. argmin_tenth: the least loss, 0.2629, is that of 0.1.
+    # (0.8675). smith, from f = 0.0566: a tenth of the rise, 0.1413, at 1e-6 (0.3301), nine tenths,
+    # 0.8193, at 1e-3. argmin_tenth: the least loss, 0.2629, is that of 0.1.
     assert by_rule(shuffled) == {
         "plateau": (1e-4, 1e-3),
         "smith": (1e-6, 1e-3),
@@ -158,7 +159,7 @@ def test_a_point_whose_loss_is_not_finite_sets_neither_the_best_accuracy_nor_a_b
     )
     assert by_rule(table) == {
         "plateau": (1e-3, 1e-2),  # 0.85 * 0.7 = 0.595 and 0.93 * 0.7 = 0.651
-        "smith": (1e-4, 1e-2),  # 0.1 + 0.1 * 0.6 = 0.16 and 0.1 + 0.9 * 0.6 = 0.64
+        "smith": (1e-4, 1e-2),  # 0.2 + 0.1 * 0.5 = 0.25 and 0.2 + 0.9 * 0.5 = 0.65
         "argmin_tenth": (1e-4, 1e-3),  # the least loss is that of 1e-2
     }
 
@@ -171,7 +172,7 @@ def test_a_diverged_point_with_a_finite_loss_is_ignored_even_if_it_is_the_least(
     diverged = [(1.0, loss, 0.1), (10.0, loss, 0.19), (100.0, loss, np.nan)]
     expected = {
         "plateau": (1e-2, 1e-1),  # 0.697 and 0.763 are both reached at 1e-2
-        "smith": (1e-3, 1e-2),  # 0.1 + 0.9 * 0.72 = 0.748
+        "smith": (1e-3, 1e-2),  # 0.2 + 0.9 * 0.62 = 0.758
         "argmin_tenth": (1e-3, 1e-2),
     }
     assert by_rule(rates(*learned)) == expected
@@ -191,7 +192,7 @@ def test_accuracy_that_dips_and_rises_again_shows_each_rules_idea_of_a_peak() ->
     ends = [(1e-5, 1.9, 0.3), (1e-4, 1.1, 0.6), (1e-2, 0.4, 0.9), (1e-1, 0.5, 0.85), (1, 2.3, 0.1)]
     assert by_rule(rates(*ends, (1e-3, 1.5, 0.4))) == {
         "plateau": (1e-2, 1e-1),  # 0.765 and 0.837 are both reached at 1e-2
-        "smith": (1e-5, 1e-4),  # 0.1 + 0.1 * 0.8 = 0.18; at 1e-4 it turns
+        "smith": (1e-5, 1e-4),  # 0.2 + 0.1 * 0.7 = 0.27; at 1e-4 it turns
         "argmin_tenth": (1e-4, 1e-3),
     }
     # A dip to guessing: 1e-3 is no bound. 1e-4 and 1e-2 are equally near to it, 1e-4 is the
@@ -326,16 +327,20 @@ def test_smith_starts_with_a_tenth_of_the_rise_and_ends_with_nine_or_at_the_firs
 ) -> None:
     rows = [*rows, (50, 0.5, 0.3), (100, 0.5, top)]
     learned = {rate: accuracy for rate, (_, accuracy) in learned_of(rows).items()}
-    risen = {
-        rate: (accuracy - 0.1) / (max(learned.values()) - 0.1) for rate, accuracy in learned.items()
-    }
+    table = with_status(rates(*rows), "learning_rate", 10)
+    best = table.loc[table["train_accuracy"].where(table["status"] == LEARNED).idxmax()]
+    below = table[table["learning_rate"] <= best["learning_rate"]]
+    guessed = below.loc[below["status"] != DIVERGED, "train_accuracy"].min()
+    floor = min(guessed, 0.2)
+    rise = best["train_accuracy"] - floor
     after = dict(pairwise(sorted(rate for rate, _, _ in rows)))
     turned = {  # the next swept rate is worse, did not learn or does not exist
         rate: learned.get(after.get(rate, np.nan), 0) < accuracy
         for rate, accuracy in learned.items()
     }
-    low = min(rate for rate in learned if risen[rate] >= 0.1)
-    ends = [rate for rate in learned if rate > low and (risen[rate] >= 0.9 or turned[rate])]
+    low = min(rate for rate in learned if learned[rate] >= floor + 0.1 * rise)
+    above = [rate for rate in learned if rate > low]
+    ends = [rate for rate in above if learned[rate] >= floor + 0.9 * rise or turned[rate]]
     assert pair(lr_bounds(rates(*rows), "smith")) == (low, min(ends))
 
 
@@ -373,21 +378,33 @@ def smith(*rows: tuple[float, float], classes: int = 10) -> tuple[float, float]:
 
 
 def test_smiths_tenth_and_nine_tenths_of_the_rise_may_just_be_reached() -> None:
-    # of 16 classes: from 0.0625 to 1 accuracy rises by 0.9375, a tenth of which is 0.09375
-    at = {1e-5: 0.156, 1e-4: 0.0625 + 0.09375, 1e-3: 0.906, 1e-2: 1 - 0.09375, 1e-1: 1.0}
+    # from 0.0625 to 1 accuracy rises by 0.9375, a tenth of which is 0.09375
+    at = {1e-6: 0.0625, 1e-5: 0.156, 1e-4: 0.0625 + 0.09375, 1e-3: 0.906, 1e-2: 1 - 0.09375, 1: 1.0}
     assert smith(*at.items(), classes=16) == (1e-4, 1e-2)
 
 
 def test_smiths_rise_begins_where_a_rate_learned_and_not_merely_above_chance() -> None:
     # a tenth of the rise from 0.1 to 0.9 is reached at 0.18, but 0.2 is needed to have learned
-    assert smith((1e-4, 0.19), (1e-3, 0.2), (1e-2, 0.9)) == (1e-3, 1e-2)
+    assert smith((1e-5, 0.1), (1e-4, 0.19), (1e-3, 0.2), (1e-2, 0.9)) == (1e-3, 1e-2)
     # of 100 classes, 0.02 has learned, but the rise has begun at 0.01 + 0.1 * 0.89 = 0.099
-    rows = [(1e-5, 0.03), (1e-4, 0.09), (1e-3, 0.1), (1e-2, 0.9)]
+    rows = [(1e-6, 0.01), (1e-5, 0.03), (1e-4, 0.09), (1e-3, 0.1), (1e-2, 0.9)]
     assert smith(*rows, classes=100) == (1e-3, 1e-2)
 
 
+def test_smiths_rise_does_not_begin_where_an_untrained_network_guesses_well() -> None:
+    # A quick run's seed 1, whose initial weights already get a fifth right: a tenth of the rise
+    # from 0.2014, taken as 0.2, to 0.8526 is reached at 0.2653, and nine tenths at 0.7873.
+    rows = [(1e-7, 0.2014), (1e-6, 0.2172), (1e-5, 0.3260), (1e-4, 0.6434), (1e-3, 0.8060)]
+    assert smith(*rows, (1e-2, 0.8526), (1e-1, 0.8258)) == (1e-5, 1e-3)
+
+
+def test_a_sweep_that_begins_with_much_learned_begins_to_rise_at_its_first_rate() -> None:
+    # a tenth of the rise from 0.2, as far as guessing goes, to 0.9 is at 0.27
+    assert smith((1e-4, 0.3), (1e-3, 0.6), (1e-2, 0.9)) == (1e-4, 1e-2)
+
+
 def test_smiths_accuracy_turns_where_it_falls_and_not_where_it_stays() -> None:
-    # nine tenths of the rise from 0.1 to 0.8 are at 0.73
+    # nine tenths of the rise from 0.2 to 0.8 are at 0.74
     assert smith((1e-3, 0.3), (1e-2, 0.5), (1e-1, 0.5), (1, 0.8)) == (1e-3, 1)
     assert smith((1e-3, 0.3), (1e-2, 0.5), (1e-1, 0.4999), (1, 0.8)) == (1e-3, 1e-2)
 
