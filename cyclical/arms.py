@@ -48,17 +48,17 @@ def batch_sweep(config: Experiment, lr_min: float) -> Iterator[tuple[int, Traini
 
 def clr(config: Experiment, lr_min: float, lr_max: float) -> Iterator[Training]:
     """Train with a cyclical learning rate: between the derived bounds, and the paper's."""
-    clr = config.clr
-    for name, (low, high) in {"derived": (lr_min, lr_max), "paper": clr.paper}.items():
+    settings = config.clr
+    for name, (low, high) in {"derived": (lr_min, lr_max), "paper": settings.paper}.items():
         rate = LearningRate(
-            policy=clr.policy,
+            policy=settings.policy,
             base_lr=low,
             max_lr=high,
-            step_size=clr.step_size,
-            gamma=clr.gamma if clr.policy == "exp_range" else None,
-            scale_of=clr.scale_of if clr.policy not in POLICIES else None,
+            step_size=settings.step_size,
+            gamma=settings.gamma if settings.policy == "exp_range" else None,
+            scale_of=settings.scale_of if settings.policy not in POLICIES else None,
         )
-        yield from _arm(config, f"clr-{name}", _rmsprop(config), rate, (clr.batch_size,))
+        yield from _arm(config, f"clr-{name}", _rmsprop(config), rate, (settings.batch_size,))
 
 
 def cyclic_batch(config: Experiment, bmin: int, bmax: int) -> Iterator[Training]:

@@ -31,7 +31,7 @@ class BatchBounds:
     """The batch sizes between which training should cycle, bmin < bmax.
 
     `steps` has one row a size: batch_size, train_accuracy, relative_drop (percent, to the next
-    size; NaN for the last) and holds.
+    size; NaN for the last, and where one of the two did not learn) and holds.
     """
 
     bmin: int
@@ -63,9 +63,10 @@ def lr_bounds(
     - `smith`: lr_min is the smallest rate at which accuracy has begun to rise: a tenth of the rise
       from f to A is done, with f the least accuracy at rates up to the best (what an untrained
       network guesses), at most 2 c. lr_max is the smallest rate above it at which the rise slows,
-      nine tenths of it being done, or turns: at the next swept rate accuracy is lower or did not
-      learn, or there is none. After Smith, arXiv 1506.01186, section 3.3: "when the accuracy
-      starts to increase and when the accuracy slows, becomes ragged, or starts to fall".
+      nine tenths of it being done, or turns after half of it: at the next swept rate accuracy is
+      lower or did not learn, or there is none. After Smith, arXiv 1506.01186, section 3.3: "when
+      the accuracy starts to increase and when the accuracy slows, becomes ragged, or starts to
+      fall".
     - `argmin_tenth`: lr_max is a tenth of the rate with the least loss, and lr_min a tenth of
       lr_max, each snapped to the nearest rate on a log scale (of two equally near, and of two with
       the same loss, the smaller); where both are one rate, lr_min is the next smaller one.
@@ -116,7 +117,7 @@ def _smith(judged: pd.DataFrame, most_guessed: float) -> tuple[float, float]:
     floor = min(guessed, most_guessed)
     lr_min = rates[reached >= floor + 0.1 * (best - floor)].min()
     slows = reached >= floor + 0.9 * (best - floor)
-    turns = np.append(reached[1:] < reached[:-1], True)
+    turns = np.append(reached[1:] < reached[:-1], True) & (reached >= (floor + best) / 2)
     above = rates[learned & (rates > lr_min) & (slows | turns)]
     return lr_min, _next_above(above, lr_min)
 
@@ -156,12 +157,13 @@ def _floats(table: pd.DataFrame, *columns: str) -> list[Float64]:
 
 
 def batch_bounds(
-    table: pd.DataFrame, threshold: float = 3.5, stretch: str = "first"
+    table: pd.DataFrame, threshold: float = 3.5, stretch: str = "first", classes: int = 10
 ) -> BatchBounds:
     """Detect bmin and bmax: the stretch of sizes over which accuracy holds.
 
     With a_j the final training accuracy at the j-th size in rising order, the step j -> j + 1
-    holds where 100 (a_j - a_{j+1}) / a_{j+1} <= threshold. bmin is the first size of the first
+    holds where 100 (a_j - a_{j+1}) / a_{j+1} <= threshold and both sizes learned: accuracy holds at
+    chance too. bmin is the first size of the first
     unbroken stretch of holding steps, bmax the last size that stretch reaches; or, as the published
     run's code had it (`stretch` = `outer`), the last size of the last holding step, whatever
     lies between.
@@ -170,6 +172,7 @@ def batch_bounds(
         table: One row a size, in any order: batch_size, train_loss, train_accuracy (final).
         threshold: The greatest loss of accuracy per step, in percent of the later accuracy.
         stretch: `first` or `outer`.
+        classes: The number of classes, which sets the accuracy above which a size learned.
 
     Raises:
         InputError: The stretch is unknown, or no step holds; then the message shows every step
@@ -177,11 +180,13 @@ def batch_bounds(
     """
     if stretch not in STRETCHES:
         raise InputError(f"batch_bounds.stretch must be first or outer, but is {stretch!r}")
-    ordered = table.sort_values("batch_size", ignore_index=True)
+    ordered = with_status(table, "batch_size", classes)
+    learned = (ordered["status"] == LEARNED).to_numpy()
     sizes = ordered["batch_size"].to_numpy(dtype=int)
     accuracies = ordered["train_accuracy"].to_numpy(dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         drops = 100 * (accuracies[:-1] - accuracies[1:]) / accuracies[1:]
+    drops[~(learned[:-1] & learned[1:])] = np.nan
     holds = drops <= threshold
     if not holds.any():
         raise InputError(_no_step_holds(sizes, drops, threshold))
@@ -224,14 +229,14 @@ def _no_step_holds(
     threshold: float,
 ) -> str:
     listed = ", ".join(
-        f"{low}->{high}: {drop:.2f} %"
+        f"{low}->{high}: " + (f"{drop:.2f} %" if np.isfinite(drop) else "not learned")
         for (low, high), drop in zip(pairwise(sizes), drops, strict=True)
     )
     finite = drops[np.isfinite(drops)]
     if finite.size == 0:
         return (
-            f"no step of the batch sweep has accuracies to compare ({listed or 'one size'}): "
-            "add sizes to batch_sweep.batch_sizes or raise batch_sweep.epochs"
+            f"no two neighbouring batch sizes learned ({listed or 'one size'}): "
+            "add smaller sizes to batch_sweep.batch_sizes or raise batch_sweep.epochs"
         )
     least = Decimal(float(finite.min())).quantize(Decimal("0.01"), ROUND_CEILING)
     return (

@@ -11,6 +11,21 @@ from cyclical.arms import describe
 from cyclical.plans import Training
 
 CONFIDENCE = 0.95
+BASELINES = {
+    "clr-derived": "fixed-rmsprop",
+    "clr-paper": "fixed-rmsprop",
+    "cyclic-batch-derived": "fixed-sgd",
+    "cyclic-batch-reference": "fixed-sgd",
+    "effective-batch-cyclic": "effective-batch-constant",
+    "combined": "fixed-sgd",
+}
+"""What every arm that cycles must beat: the one with fixed settings and the same optimizer."""
+FINDINGS = {
+    "clr-derived": "Cycling the learning rate",
+    "cyclic-batch-derived": "Cycling the batch size",
+    "effective-batch-cyclic": "Cycling the effective batch size",
+    "combined": "Cycling both",
+}
 MEASURED = ["test_accuracy", "final_val_accuracy", "final_val_loss", "best_val_accuracy"]
 
 
@@ -36,14 +51,14 @@ def compare(arms: Sequence[Trained], goal: float = 0.90) -> pd.DataFrame:
         optimistic, as it is picked on these very images), best_val_loss, best_epoch,
         epochs_to_goal (the first epoch with a validation accuracy of `goal`; NaN if there was
         none), test_accuracy and test_loss (after the last epoch; without held-out images the
-        validation images are the test images).
+        validation images are the test images), held_out (whether images are held out).
     """
     return pd.DataFrame([_row(arm, goal) for arm in arms])
 
 
 def summarise(
     table: pd.DataFrame,
-    baselines: Mapping[str, str],
+    baselines: Mapping[str, str] = BASELINES,
     published: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> pd.DataFrame:
     """Average each arm over its seeds, and compare it with the fixed settings seed by seed.
@@ -55,20 +70,22 @@ def summarise(
 
     Args:
         table: What `compare` returns.
-        baselines: Arm -> the arm with fixed settings and the same optimizer, as `baselines`.
-        published: Arm -> the published run's epochs, with val_accuracy.
+        baselines: Arm -> the arm that it is compared with, if that was trained.
+        published: Arm -> the published run's epochs, with val_accuracy and val_images.
 
     Returns:
         One row an arm: arm, optimizer, schedule, seeds, epochs, updates, examples (means); of each
         of MEASURED the mean, and with the endings _low and _high its interval; best_epoch and
         epochs_to_goal (means; NaN where a seed did not reach the goal); baseline ("" for none);
         difference, difference_low, difference_high (test accuracy, the arm's minus the
-        baseline's); published_final and published_best (validation accuracy).
+        baseline's); published_final and published_best (validation accuracy), published_images
+        (how many test images that is on); held_out.
     """
     by_arm = {str(arm): rows.set_index("seed") for arm, rows in table.groupby("arm", sort=False)}
     rows = []
     for arm, of_arm in by_arm.items():
         baseline = baselines.get(arm, "")
+        baseline = baseline if baseline in by_arm else ""
         other = by_arm[baseline]["test_accuracy"] if baseline else np.nan
         rows.append(
             {"arm": arm, **_means_of(of_arm), "baseline": baseline}
@@ -78,36 +95,28 @@ def summarise(
     return pd.DataFrame(rows)
 
 
-def baselines(arms: Sequence[Training]) -> dict[str, str]:
-    """Find for every arm that cycles the first arm of the same optimizer that does not."""
-    fixed = [arm for arm in arms if not arm.cycles]
-    found = {}
-    for arm in arms:
-        same = [other.label for other in fixed if other.optimizer == arm.optimizer]
-        if arm.cycles and same:
-            found[arm.label] = same[0]
-    return found
-
-
-FINDINGS = {
-    "clr-derived": "Cycling the learning rate",
-    "cyclic-batch-derived": "Cycling the batch size",
-    "effective-batch-cyclic": "Cycling the effective batch size",
-    "combined": "Cycling both",
-}
-
-
 def findings(summary: pd.DataFrame) -> list[str]:
     """Say in a sentence each what cycling brought, from the rows of `summarise`.
 
-    A difference is told as one only where its interval leaves out zero.
+    A difference is told as one only where its interval leaves out zero. The last sentence names
+    the best arms of either kind, whatever their optimizer: a baseline may be a weak one.
     """
     rows = {row["arm"]: row for row in summary.to_dict("records")}
-    return [
+    told = [
         f"{what}: {_told(rows[arm])}"
         for arm, what in FINDINGS.items()
         if arm in rows and rows[arm]["baseline"]
     ]
+    ranked = summary.dropna(subset="test_accuracy").sort_values("test_accuracy", ascending=False)
+    cycling = ranked[ranked["arm"].isin(BASELINES.keys())].head(1)
+    fixed = ranked[ranked["arm"].isin({*BASELINES.values()})].head(1)
+    if told and len(cycling) and len(fixed):
+        best, other = (
+            f"{kind['arm'].iloc[0]} {kind['test_accuracy'].iloc[0]:.4f}"
+            for kind in (cycling, fixed)
+        )
+        told.append(f"Best that cycles: {best}; best that does not: {other}")
+    return told
 
 
 def accuracy_by_epoch(arms: Sequence[Trained]) -> pd.DataFrame:
@@ -148,6 +157,7 @@ def _row(arm: Trained, goal: float) -> dict[str, Any]:
         "epochs_to_goal": _first(history["epoch"][validated >= goal]),
         "test_accuracy": float(tested["test_accuracy"]),
         "test_loss": float(tested["test_loss"]),
+        "held_out": arm.test is not None,
     }
 
 
@@ -164,7 +174,8 @@ def _means_of(of_arm: pd.DataFrame) -> dict[str, Any]:
     reached = {
         name: float(of_arm[name].mean(skipna=False)) for name in ("best_epoch", "epochs_to_goal")
     }
-    return {**named, "seeds": len(of_arm), **counts, **measured, **reached}
+    held_out = bool(of_arm["held_out"].any())
+    return {**named, "seeds": len(of_arm), "held_out": held_out, **counts, **measured, **reached}
 
 
 def _published(epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -172,6 +183,7 @@ def _published(epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {
         "published_final": accuracies[-1] if accuracies else np.nan,
         "published_best": max(accuracies, default=np.nan),
+        "published_images": float(epochs[-1]["val_images"]) if epochs else np.nan,
     }
 
 
@@ -201,6 +213,6 @@ def _told(row: Mapping[Any, Any]) -> str:
         how = better if round(difference, 1) else "level with"
         return f"{how} {baseline} (one seed: --seeds 5 would show how much is chance)"
     interval = f"95 % interval {low:+.1f} to {high:+.1f}"
-    if low <= 0 <= high:
+    if low <= 0 <= high or not round(difference, 1):
         return f"no difference from {baseline} that {seeds} seeds can show ({interval})"
     return f"{better} {baseline} ({interval}, {seeds} seeds)"

@@ -12,6 +12,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cyclical.reference import ALL_IMAGES
 from cyclical.style import (
     ARM_MARKS,
     GREY,
@@ -27,7 +28,7 @@ from cyclical.style import (
 Published = Mapping[str, Sequence[Mapping[str, Any]]]
 Named = tuple[str, tuple[float, float], Look]  # an arm, the end of its line, its look
 NONE: Published = {}
-ALL_IMAGES = 10_000  # on which the published run was validated, but for one arm
+ABOVE: Look = {"textcoords": "offset points", "ha": "center", "color": GREY, "fontsize": "small"}
 
 
 def validation(histories: pd.DataFrame, published: Published = NONE) -> bytes:
@@ -78,7 +79,8 @@ def finals(summary: pd.DataFrame, trainings: pd.DataFrame) -> bytes:
 def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     """Draw one row an arm: the mean of its final accuracy, its 95 % interval, its seeds.
 
-    Beside it the best epoch's accuracy, which is optimistic, and the published run's final one.
+    Beside it the best epoch's accuracy (which is optimistic, or that of the images held out), and
+    the published run's final one, with the number of images where it is not all of them.
 
     Args:
         summary: One row an arm, as `comparison.summarise` returns them.
@@ -90,7 +92,7 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     rows = summary["arm"].map(places).to_numpy()
     seen = trainings["arm"].map(places).to_numpy()
     mean, low, high = (summary[f"test_accuracy{end}"].to_numpy() for end in ("", "_low", "_high"))
-    hollow = PUBLISHED | {"marker": ">", "markersize": 7, "label": "best epoch (optimistic)"}
+    hollow = PUBLISHED | {"marker": ">", "markersize": 7, "label": _best(summary)}
     scaled = {"scalex": True, "scaley": True}
     several = trainings["seed"].nunique() > 1
     axis.plot([], [], "o", color="black", label="last epoch" + (", mean" if several else ""))
@@ -100,8 +102,12 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     axis.plot(summary["best_val_accuracy"], rows, **hollow | scaled)
     if summary["published_final"].notna().any():
         axis.plot(summary["published_final"], rows, **PUBLISHED | scaled)
+    few = summary["published_images"] < ALL_IMAGES
+    for place, arm in zip(rows[few], summary[few].to_dict("records"), strict=True):
+        text = f"{arm['published_images']:.0f} images"
+        axis.annotate(text, (arm["published_final"], place), (0, 7), **ABOVE)
     for number, (arm, x) in enumerate(zip(summary["arm"], mean, strict=True)):
-        axis.plot(x, places[arm], **look(number) | {"markersize": 8, "linestyle": "none"})
+        axis.plot(x, places[arm], "o", color=look(number)["color"], markersize=8)
     told = [_told(*ends) for ends in zip(mean, high, strict=True)]
     axis.set_yticks(rows, summary["arm"], minor=False)
     axis.set(ylim=(-0.6, len(summary) - 0.4), xlabel="accuracy (share of the test images)")
@@ -111,6 +117,11 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
         axis.text(1.01, row, text, va="center", transform=axis.get_yaxis_transform())
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
+
+
+def _best(summary: pd.DataFrame) -> str:
+    held_out = summary["held_out"].any()
+    return "best epoch, on the held-out images" if held_out else "best epoch (optimistic)"
 
 
 def _told(mean: float, high: float) -> str:

@@ -9,9 +9,16 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from cyclical.errors import InputError
 
@@ -111,12 +118,20 @@ class LrBounds(Frozen):
     lr_max_share: float = Field(default=0.93, gt=0, le=1)
     fixed: RatePair | None = None
 
+    @model_validator(mode="after")
+    def _shares_rise(self) -> Self:
+        if self.lr_min_share > self.lr_max_share:
+            raise ValueError("lr_min_share must not be above lr_max_share")
+        return self
+
 
 class Clr(Frozen):
     """Training with a cyclical learning rate; `step_size` is the half-cycle in updates.
 
     `policy` may name a function of your own, package.module:function, that scales the amplitude: it
-    is called with the number of the cycle (from 1) or of the update (from 0), as `scale_of` says.
+    is called with the number of the cycle (from 1) or of the update (from 0), as `scale_of` says,
+    and returns a factor of lr_max - lr_min, such as 1 / 2 ** (cycle - 1); above 1 the rate leaves
+    the bounds.
     """
 
     policy: Policy = "exp_range"

@@ -50,7 +50,7 @@ MD5: Mapping[str, str] = MappingProxyType(
 """MD5 of each decompressed IDX file."""
 IDX_FILES = tuple(MD5)
 """Names of the IDX files, without `.gz`: train images and labels, test images and labels."""
-REMEDY = "run `make data`, or name a folder with the four IDX files: `--set data.path=FOLDER`"
+REMEDY = "run `cyclical data`, or name a folder with the four IDX files: `--set data.path=FOLDER`"
 """How to mend data that are missing or damaged; every such error ends with it."""
 
 _IMAGE_SHAPE = (28, 28, 1)

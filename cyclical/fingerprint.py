@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import inspect
+import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
 """Modules that don't make results: a configuration's values are in the key anyway."""
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-VERSIONED = ("keras", "matplotlib", "numpy", "tensorflow")
+VERSIONED = ("keras", "matplotlib", "numpy", "scipy", "tensorflow")
 
 
 def of_modules(modules: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
@@ -74,7 +75,8 @@ def of_user_code(reference: str) -> dict[str, str]:
         reference: `package.module:function`, whose module can be imported from where we are.
 
     Returns:
-        Module name -> hash of its syntax tree. Installed packages elsewhere don't count.
+        Module name -> hash of its syntax tree. Packages that are installed elsewhere don't count;
+        of those installed beside it, none but its own.
 
     Raises:
         InputError: There is no such module, or it has no Python source.
@@ -92,11 +94,16 @@ def of_user_code(reference: str) -> dict[str, str]:
         )
     source = Path(spec.origin or "")
     root = source.parents[module.count(".") + (source.name == "__init__.py")]
+    installed = root in {
+        Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")
+    }
+    own = module.partition(".")[0]
     found: dict[str, str] = {}
     waiting = [module, *_packages(module)]
     while waiting:
         name = waiting.pop()
-        file = _source_below(root, name)
+        foreign = installed and name.partition(".")[0] != own
+        file = None if foreign else _source_below(root, name)
         if name not in found and file is not None:
             try:
                 tree = ast.parse(file.read_bytes())

@@ -63,12 +63,6 @@ class Training(Frozen):
         policy = self.learning_rate.policy
         return (policy,) if REFERENCE.fullmatch(policy) else ()
 
-    @property
-    def cycles(self) -> bool:
-        """Tell whether the learning rate or the batch size changes on purpose."""
-        varied = len({*self.batch_sizes}) > 1 or len({*self.accumulate}) > 1
-        return varied or self.learning_rate.policy != "constant"
-
 
 @dataclass(frozen=True)
 class Epoch:
@@ -117,6 +111,7 @@ def _schedule(settings: LearningRate) -> schedules.Schedule:
         return schedules.constant(settings.base_lr)
     arguments: dict[str, Any] = settings.model_dump(exclude={"policy"}, exclude_none=True)
     if REFERENCE.fullmatch(settings.policy):
-        return schedules.scaled(scale=user_code.load(settings.policy), **arguments)
+        scale = user_code.load(settings.policy)
+        return schedules.scaled(scale=scale, name=settings.policy, **arguments)
     named: schedules.Schedule = getattr(schedules, settings.policy)(**arguments)
     return named

@@ -72,7 +72,8 @@ def sweep_figure(
     100 times the median, stands at the upper edge with its value.
 
     Args:
-        table: One row a swept value: `value`, train_loss, train_accuracy, val_accuracy, status.
+        table: One row a swept value: `value`, seeds (how many), train_loss, train_accuracy,
+            val_accuracy, status.
         value: The swept column, `learning_rate` or `batch_size`.
         bounds: The lower and the upper bound; the range between them is shaded.
         published: The published run's rows of `value`, train_loss and train_accuracy.
@@ -86,6 +87,9 @@ def sweep_figure(
     beside = [row for row in published if row[value] in swept]
     _draw_range(above, below, value, bounds)
     _draw_accuracies(above, swept, trained, validated, status)
+    seeds = points["seeds"].max()
+    mean = f"mean of {seeds} seeds" if seeds > 1 else "share of the images"
+    above.set_ylabel(f"accuracy, last epoch\n({mean})")
     _draw_losses(below, swept, loss, status, [row["train_loss"] for row in beside])
     _draw_published(above, beside, value, "train_accuracy")
     _draw_published(below, beside, value, "train_loss")
@@ -98,13 +102,21 @@ def sweep_figure(
     return figure
 
 
-def training(iterations: pd.DataFrame, title: str, published: pd.DataFrame | None = None) -> bytes:
+def training(
+    iterations: pd.DataFrame,
+    title: str,
+    epoch_ends: Sequence[int] = (),
+    published: pd.DataFrame | None = None,
+) -> bytes:
     """Draw one training update by update: the PNG of `training_figure`."""
-    return png(training_figure, iterations, title, published)
+    return png(training_figure, iterations, title, epoch_ends, published)
 
 
 def training_figure(
-    iterations: pd.DataFrame, title: str, published: pd.DataFrame | None = None
+    iterations: pd.DataFrame,
+    title: str,
+    epoch_ends: Sequence[int] = (),
+    published: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw learning rate, batch size, loss and accuracy against the update, one below the other.
 
@@ -113,6 +125,7 @@ def training_figure(
     Args:
         iterations: One row an update: iteration, learning_rate, batch_size, loss, accuracy.
         title: Stands above the picture.
+        epoch_ends: How many updates were done after each epoch; its last batch may be short.
         published: The published run's means, one row an epoch: iteration, loss, accuracy.
     """
     columns = ["iteration", "learning_rate", "batch_size", "loss", "accuracy"]
@@ -123,7 +136,7 @@ def training_figure(
     rate.step(update, rates, where="post", color=BLACK)
     rate.set(ylim=(0, 1.1 * rates.max()), ylabel="learning rate")
     ticks(rate.yaxis, ticker.MaxNLocator(4, steps=[1, 2, 5, 10]), "{:g}".format)
-    _draw_batch_size(size, update, examples)
+    _draw_batch_size(size, update, examples, np.asarray(epoch_ends, dtype=int) - 1)
     average = _draw_noisy(loss, update, losses, examples)
     low, middle, high = (quantile(average[average > 0], q, default=1.0) for q in (0, 0.5, 1))
     if published is not None:
@@ -194,7 +207,7 @@ def _draw_accuracies(
     (line,) = axis.plot(swept, validated, "--s", color=GREEN, label="validation")
     line.set(linewidth=0.9, markersize=7, markerfacecolor="none")
     _mark(axis, swept, trained, status)
-    axis.set(ylim=(0, 1.02), ylabel="accuracy, last epoch\n(share of the images)")
+    axis.set_ylim(0, 1.02)
 
 
 def _draw_losses(
@@ -243,17 +256,14 @@ def _draw_published(axis: Axes, rows: Rows, x: str, y: str) -> None:
         axis.plot(*zip(*known, strict=True), **PUBLISHED)
 
 
-def _draw_batch_size(axis: Axes, update: Float64, examples: Float64) -> None:
-    """Draw the sizes, but faintly the short batch or group with which an epoch may end.
-
-    It is smaller than the one before and the one after, and unlike them a size that never stays.
-    """
-    before, after = np.append(examples[:1], examples[:-1]), np.append(examples[1:], np.inf)
-    staying = examples[examples == after]
-    dips = (examples < before) & (examples < after) & ~np.isin(examples, staying)
-    short = dips & (len(staying) > 0)
+def _draw_batch_size(
+    axis: Axes, update: Float64, examples: Float64, lasts: NDArray[np.int_]
+) -> None:
+    """Draw the sizes, but faintly the short batch or group with which an epoch may end."""
+    planned = examples.copy()
+    planned[lasts] = np.maximum(examples[lasts], examples[np.maximum(lasts - 1, 0)])
     axis.step(update, examples, where="post", color=FAINT, linewidth=1)
-    axis.step(update, np.where(short, before, examples), where="post", color=BLACK)
+    axis.step(update, planned, where="post", color=BLACK)
     low, high = np.floor(np.log2(examples.min())), np.ceil(np.log2(examples.max()))
     axis.set_yscale("log", base=2)
     axis.set(ylim=(2 ** (low - 0.3), 2 ** (high + 0.3)), ylabel="batch size\n(examples, log scale)")

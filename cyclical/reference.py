@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cyclical.config import Experiment
+from cyclical.config import NOTEBOOK, Experiment
 
 PUBLISHED = Path(__file__).parent / "published"
 ARMS = {
@@ -14,6 +14,8 @@ ARMS = {
     ("clr", "paper bounds"): "clr-paper",
     ("cyclic_batch", "exponential 16..64"): "cyclic-batch-reference",
 }
+ALL_IMAGES = 10_000
+"""The number of test images on which the published run was validated, but for one arm."""
 Rows = list[dict[str, Any]]
 
 
@@ -56,7 +58,7 @@ def arms() -> dict[str, Rows]:
         val_images, the number of test images that this is the accuracy of.
     """
     columns = ["epoch", "train_loss", "train_accuracy", "val_accuracy", "val_images"]
-    epochs = _epochs().assign(val_images=10_000)
+    epochs = _epochs().assign(val_images=ALL_IMAGES)
     found = {
         label: _rows(epochs.loc[(epochs["stage"] == stage) & (epochs["arm"] == arm), columns])
         for (stage, arm), label in ARMS.items()
@@ -67,6 +69,24 @@ def arms() -> dict[str, Rows]:
         accumulated.assign(train_loss=None, val_images=160)[columns]
     )
     return found
+
+
+def comparable(config: Experiment) -> dict[str, Rows]:
+    """Return those of `arms` that an experiment trains as the published run did, at any size."""
+    ours, theirs = _shapes(config), _shapes(NOTEBOOK)
+    return {
+        arm: rows for arm, rows in arms().items() if applies(config) and ours[arm] == theirs[arm]
+    }
+
+
+def _shapes(config: Experiment) -> dict[str, Any]:
+    """Return the settings that make a published arm what it is, whatever the size of the run."""
+    return {
+        "clr-derived": config.clr.policy,
+        "clr-paper": (config.clr.policy, config.clr.paper),
+        "cyclic-batch-reference": config.cyclic_batch.reference,
+        "effective-batch-constant": config.effective_batch.group,
+    }
 
 
 def beside(history: pd.DataFrame, published: Rows) -> pd.DataFrame:

@@ -30,6 +30,8 @@ class RunRecord(Frozen):
 
     finished: str
     duration_seconds: float
+    profile: str
+    until_step: str | None
     configuration: Experiment
     points: tuple[Point, ...]
 
@@ -49,12 +51,15 @@ class TrainingResult(Frozen):
     examples: int
     final_val_accuracy: Figure = Field(description="after the last epoch; null: it diverged")
     final_val_loss: Figure
-    best_val_accuracy: Figure = Field(description="of the best epoch: optimistic")
+    best_val_accuracy: Figure = Field(
+        description="of the best epoch: optimistic, unless images are held out"
+    )
     best_val_loss: Figure
     best_epoch: Figure
     epochs_to_goal: Figure = Field(description="first epoch at comparison.goal; null: none")
     test_accuracy: Figure = Field(description="on the test images, after the last epoch")
     test_loss: Figure
+    held_out: bool = Field(description="whether validation was on held-out training images")
     seconds: Figure = Field(description="wall time, beside other trainings")
 
 
@@ -66,7 +71,7 @@ class ArmResult(Frozen):
 
     arm: str
     optimizer: str
-    schedule: str
+    schedule: str = Field(description="how the learning rate and the batch size run")
     seeds: int = Field(description="how many")
     epochs: float
     updates: float
@@ -80,17 +85,21 @@ class ArmResult(Frozen):
     final_val_loss: Figure
     final_val_loss_low: Figure
     final_val_loss_high: Figure
-    best_val_accuracy: Figure = Field(description="of each seed's best epoch: optimistic")
+    best_val_accuracy: Figure = Field(
+        description="of each seed's best epoch: optimistic, unless images are held out"
+    )
     best_val_accuracy_low: Figure
     best_val_accuracy_high: Figure
-    best_epoch: Figure
-    epochs_to_goal: Figure
+    best_epoch: Figure = Field(description="mean over the seeds, counted from 1")
+    epochs_to_goal: Figure = Field(description="mean of the first epochs at goal; null: not all")
+    held_out: bool = Field(description="whether validation was on held-out training images")
     baseline: str = Field(description="the fixed arm of the same optimizer; empty: none")
     difference: Figure = Field(description="test accuracy minus the baseline's, seed by seed")
     difference_low: Figure
     difference_high: Figure
     published_final: Figure = Field(description="validation accuracy of the published run")
     published_best: Figure
+    published_images: Figure = Field(description="the number of test images these two are of")
     seconds: Figure = Field(description="mean wall time of a training, beside others")
 
 
@@ -98,7 +107,10 @@ class Summary(Frozen):
     """The latest run: its bounds, what its arms reached, and where its artifacts lie."""
 
     finished: str = Field(description="ISO 8601, UTC")
-    duration_seconds: float
+    duration_seconds: float = Field(description="of this run, which may have found all cached")
+    profile: str
+    seeds: list[int]
+    until_step: str | None = Field(description="the step it ended after; null: a whole run")
     lr_min: Figure = Field(description="null: the step did not run; likewise below")
     lr_max: Figure
     lr_rule: str | None = Field(description="how the two were found; `fixed`: by the user")
@@ -167,6 +179,9 @@ def _summary(store: Store, run: RunRecord) -> Summary:
     return Summary(
         finished=run.finished,
         duration_seconds=run.duration_seconds,
+        profile=run.profile,
+        seeds=list(run.configuration.seeds),
+        until_step=run.until_step,
         **found,
         goal=run.configuration.comparison.goal,
         **compared,

@@ -115,6 +115,7 @@ def scaled(
     step_size: int,
     scale: Callable[[float], float],
     scale_of: str = "cycle",
+    name: str = "the scale function",
 ) -> Schedule:
     """Scale the amplitude by a function of your own; see `cyclical`.
 
@@ -128,6 +129,7 @@ def scaled(
         scale: Called with one number at a time; returns the factor of the amplitude, >= 0.
         scale_of: What `scale` is called with: the number of the `cycle` (1, 2, ...) or of the
             `iteration` (0, 1, ...).
+        name: What an error calls `scale`.
 
     Raises:
         InputError: As `cyclical`; on calling the schedule, where `scale` fails or gives no finite
@@ -138,7 +140,7 @@ def scaled(
         distinct, places = np.unique(
             number if scale_of == "cycle" else iteration, return_inverse=True
         )
-        known = np.array([_factor(scale, scale_of, value) for value in distinct.tolist()])
+        known = np.array([_factor(scale, name, scale_of, value) for value in distinct.tolist()])
         return known[places].reshape(number.shape) if known.size else number
 
     return cyclical(base_lr, max_lr, step_size, factors)
@@ -152,7 +154,8 @@ def batch_scaled(lr_at_bmin: float, bmin: int, rule: str = "linear") -> Callable
     """Let the learning rate follow the batch size b: lr = lr_at_bmin (b / bmin)^p.
 
     p is 1 by the rule `linear` (Goyal et al., arXiv 1706.02677, section 2.1) and 1/2 by the rule
-    `sqrt` (Krizhevsky, arXiv 1404.5997, section 5). Returns batch size -> learning rate.
+    `sqrt` (Krizhevsky, arXiv 1404.5997, section 5). Returns batch size -> learning rate;
+    raises InputError for another rule.
 
     >>> batch_scaled(0.0025, 16)(64)
     0.01
@@ -160,6 +163,8 @@ def batch_scaled(lr_at_bmin: float, bmin: int, rule: str = "linear") -> Callable
     0.005
     """
     _positive("lr_at_bmin", lr_at_bmin)
+    if rule not in SCALING:
+        raise InputError(f"scaling must be {' or '.join(SCALING)}, but is {rule!r}")
     return lambda batch_size: lr_at_bmin * float((batch_size / bmin) ** SCALING[rule])
 
 
@@ -175,9 +180,14 @@ def batch_cycle(bmin: int, bmax: int, spacing: str, order: str) -> tuple[int, ..
     (256, 196, 136, 76, 16)
 
     Raises:
-        InputError: bmax is not bmin times a power of two.
+        InputError: bmax is not bmin times a power of two, or the spacing or order is unknown.
     """
     sizes = exponential_batches(bmin, bmax)
+    if spacing not in ("exponential", "linear") or order not in ("ascending", "descending"):
+        raise InputError(
+            "spacing must be exponential or linear and order ascending or descending, but they "
+            f"are {spacing!r} and {order!r}"
+        )
     if spacing == "linear":
         sizes = np.linspace(bmin, bmax, len(sizes)).round().astype(int).tolist()
     return tuple(sizes if order == "ascending" else reversed(sizes))
@@ -232,16 +242,14 @@ def epoch_plan(
     return plan
 
 
-def _factor(scale: Callable[[float], float], scale_of: str, value: float) -> float:
+def _factor(scale: Callable[[float], float], name: str, scale_of: str, value: float) -> float:
     try:
         factor = float(scale(value))
     except Exception as error:
-        raise InputError(
-            f"the scale function fails at {scale_of} {value:g} ({one_line(error)})"
-        ) from error
+        raise InputError(f"{name} fails at {scale_of} {value:g} ({one_line(error)})") from error
     if not (math.isfinite(factor) and factor >= 0):
         raise InputError(
-            f"the scale function gives {factor} at {scale_of} {value:g}: it must give a finite "
+            f"{name} gives {factor} at {scale_of} {value:g}: it must give a finite "
             "number, at least 0"
         )
     return factor

@@ -85,6 +85,7 @@ def select(
 
 def _known(step: str) -> str:
     if step not in NEEDS:
-        near = difflib.get_close_matches(step, NEEDS, n=1, cutoff=0.0)[0]
-        raise InputError(f"unknown step {step!r}: did you mean {near!r}? Known: {', '.join(NEEDS)}")
+        near = difflib.get_close_matches(step, NEEDS, n=1, cutoff=0.35)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown step {step!r}: {meant}Known: {', '.join(NEEDS)}")
     return step

@@ -28,7 +28,8 @@ def load(reference: str) -> Callable[..., Any]:
             f"among the installed ones and in {Path.cwd()}"
         ) from error
     if not callable(function):
-        raise InputError(f"{reference}: {module} holds no function {name}")
+        what = "nothing of that name" if function is None else f"{name}, which is no function"
+        raise InputError(f"{reference}: {module} holds {what}")
     return function  # type: ignore[no-any-return]
 
 

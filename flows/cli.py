@@ -35,11 +35,13 @@ PATIENCE_SECONDS = 3
 def run(
     profile: Annotated[str, typer.Option(help="quick or notebook.")] = "quick",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; may be repeated."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Run for the seeds 0 to N - 1.")] = None,
     refresh: Annotated[
-        list[str] | None, typer.Option(metavar="STEP", help="Compute a step again.")
+        list[str] | None,
+        typer.Option(metavar="STEP", help="Compute a step again; may be repeated."),
     ] = None,
     from_step: Annotated[
         str | None, typer.Option(metavar="STEP", help="This step and what follows from it.")
@@ -47,10 +49,15 @@ def run(
     until_step: Annotated[
         str | None, typer.Option(metavar="STEP", help="This step and what it needs.")
     ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="The artifacts folder: --set artifacts=FOLDER.")
+    ] = None,
 ) -> None:
     """Run the experiment; what is cached is not computed again."""
     with _one_line_errors():
         settings = config.parse_settings(set_ or [])
+        if artifacts:
+            settings["artifacts"] = str(artifacts)
         chosen = config.resolve(profile, settings, seeds)
         selection = steps.select(refresh or [], from_step, until_step)
         store = Store(root=chosen.artifacts.absolute())
@@ -68,7 +75,7 @@ def run(
                 until_step=until_step,
             )
         _show(store)
-        if profile == "quick":
+        if profile == "quick" and not (settings or until_step):
             console.print("At full size: cyclical run --profile notebook", highlight=False)
 
 
@@ -94,7 +101,9 @@ def show(
 
 @app.command()
 def data(
-    target: Annotated[Path, typer.Argument(help="Where it goes.")] = Path("data/fashion-mnist"),
+    target: Annotated[Path, typer.Argument(help="Where a download goes.")] = Path(
+        "data/fashion-mnist"
+    ),
 ) -> None:
     """Get Fashion-MNIST, from the first source that answers."""
     from cyclical import fetching

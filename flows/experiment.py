@@ -49,7 +49,7 @@ def experiment(
             "effective_batch_training", stages.train_with_effective_batches, data, lr_bounds
         )
         fixed = stage("fixed_training", stages.train_with_fixed_settings, data, lr_bounds)
-        batch_bounds = stage("batch_bounds", stages.detect_batch_bounds, batch_sweep)
+        batch_bounds = stage("batch_bounds", stages.detect_batch_bounds, data, batch_sweep)
         cyclic = stage(
             "cyclic_batch_training", stages.train_with_cyclic_batches, data, batch_bounds
         )
@@ -61,6 +61,8 @@ def experiment(
             results.RunRecord(
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 duration_seconds=round(time.monotonic() - began, 1),
+                profile=profile,
+                until_step=until_step,
                 configuration=chosen,
                 points=tuple(run.points()),
             ),

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from prefect import Task
 
-from cyclical import arms, bounds, reference
+from cyclical import arms, bounds, fingerprint, reference
 from cyclical.config import Experiment
 from cyclical.errors import InputError
 from cyclical.plans import Training, lay_out
@@ -49,8 +49,8 @@ class Stage:
         return reference.sweep(value) if reference.applies(self.config) else []
 
     def published_arms(self) -> dict[str, reference.Rows]:
-        """Return the published run's arms, where they are of the same model and data."""
-        return reference.arms() if reference.applies(self.config) else {}
+        """Return the published run's arms that are trained here in the same way."""
+        return reference.comparable(self.config)
 
 
 @dataclass
@@ -80,8 +80,7 @@ def load_data(stage: Stage) -> Artifact:
     """Load the data, describe the model, draw samples."""
     loaded = stage.here(data.load_data, "data", settings=stage.config.data)
     _refuse_batches_above(loaded.rows["train.parquet"], stage.config)
-    for arm in arms.clr(stage.config, *stage.config.clr.paper):
-        lay_out(arm, loaded.rows["train.parquet"])  # the user's scale must not fail hours later
+    _try_user_code(next(arms.clr(stage.config, *stage.config.clr.paper)), loaded)
     stage.run.submit(
         stage.step, data.describe_model, "model", data=loaded, model=stage.config.model
     )
@@ -127,7 +126,9 @@ def sweep_batch_sizes(
     return _sweep(stage, loaded, "batch_size", arms.batch_sweep(stage.config, rates[0]))
 
 
-def detect_batch_bounds(stage: Stage, sweep: Later[Artifact] | None) -> tuple[int, int]:
+def detect_batch_bounds(
+    stage: Stage, loaded: Artifact, sweep: Later[Artifact] | None
+) -> tuple[int, int]:
     """Detect bmin and bmax in the sweep and draw them into it."""
     settings = stage.config.batch_bounds
     if sweep is None:
@@ -139,6 +140,7 @@ def detect_batch_bounds(stage: Stage, sweep: Later[Artifact] | None) -> tuple[in
             sweep=sweep(),
             threshold=settings.threshold,
             stretch=settings.stretch,
+            classes=_classes(loaded),
         )
         published = stage.published_sweep("batch_size")
         stage.here(
@@ -229,6 +231,13 @@ def _drawn(stage: Stage, arm: Training, artifact: Artifact) -> Artifact:
     published = stage.published_arms().get(arm.label, [])
     stage.here(pictures.draw_training, label, arm=artifact, title=title, published=published)
     return artifact
+
+
+def _try_user_code(arm: Training, loaded: Artifact) -> None:
+    """Fail now rather than after hours of sweeps where the user's own function can't be used."""
+    for code in arm.user_code:
+        fingerprint.of_user_code(code)
+        lay_out(arm, loaded.rows["train.parquet"])
 
 
 def _classes(loaded: Artifact) -> int:

@@ -36,10 +36,12 @@ def fix_lr_bounds(slot: Slot, fixed: tuple[float, float]) -> Artifact:
 
 
 @task
-def detect_batch_bounds(slot: Slot, sweep: Artifact, threshold: float, stretch: str) -> Artifact:
+def detect_batch_bounds(
+    slot: Slot, sweep: Artifact, threshold: float, stretch: str, classes: int
+) -> Artifact:
     """Detect bmin and bmax: bounds.parquet (a row a size, with in_range)."""
     with _table_of(slot, sweep) as table:
-        found = bounds.batch_bounds(table, threshold, stretch)
+        found = bounds.batch_bounds(table, threshold, stretch, classes)
     return save(slot, {"bounds.parquet": found.table})
 
 

@@ -25,12 +25,11 @@ def compare(
     store = Store(root=slot.root)
     trained = [_trained(store, training, artifact) for training, artifact in arms]
     table = comparison.compare(trained, goal)
-    baselines = comparison.baselines([training for training, _ in arms])
     return save(
         slot,
         {
             "comparison.parquet": table,
-            "summary.parquet": comparison.summarise(table, baselines, published),
+            "summary.parquet": comparison.summarise(table, published=published),
             "accuracy_by_epoch.parquet": comparison.accuracy_by_epoch(trained),
         },
     )

@@ -46,9 +46,10 @@ def draw_batch_sweep(slot: Slot, sweep: Artifact, bounds: Artifact, published: R
 def draw_training(slot: Slot, arm: Artifact, title: str, published: Rows) -> Artifact:
     """Draw an arm's rate, batch size, loss and accuracy by iteration: iterations.png."""
     store = Store(root=slot.root)
-    marks = reference.beside(store.frame(arm, "history.parquet"), published)
-    trace = store.frame(arm, "iterations.parquet")
-    return save(slot, {}, {"iterations.png": plots.training(trace, title, marks)})
+    history, trace = (store.frame(arm, f"{name}.parquet") for name in ("history", "iterations"))
+    marks = reference.beside(history, published)
+    ends = history["updates"].tolist()
+    return save(slot, {}, {"iterations.png": plots.training(trace, title, ends, marks)})
 
 
 @task

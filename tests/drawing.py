@@ -1,6 +1,6 @@
 """What the tests of pictures and of printed tables share: made-up arms, and what a reader sees."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -48,15 +48,17 @@ class Compared:
     histories: pd.DataFrame
 
 
-def every_arm(profile: str = "notebook", seeds: int = 1) -> list[Training]:
+def every_arm(
+    profile: str = "notebook", seeds: int = 1, settings: Mapping[str, Any] | None = None
+) -> list[Training]:
     """Return all arms of a profile in the order in which they are compared."""
-    config = resolve(profile, seeds=seeds)
-    bmax = 256 if profile == "notebook" else 1024
+    config = resolve(profile, settings, seeds=seeds)
+    sizes = config.batch_bounds.fixed or (16, 256 if profile == "notebook" else 1024)
     return [
         *arms.clr(config, 1e-4, 1e-3),
-        *arms.cyclic_batch(config, 16, bmax),
+        *arms.cyclic_batch(config, *sizes),
         *arms.effective_batch(config, 1e-4),
-        *arms.combined(config, 16, bmax),
+        *arms.combined(config, *sizes),
         *arms.fixed(config, 1e-3),
     ]
 
@@ -92,9 +94,8 @@ def compared(
             history.loc[3, ["val_accuracy", "val_loss"]] = np.nan
         trained.append(Trained(training, history))
     table = comparison.compare(trained)
-    baselines = comparison.baselines([each.training for each in trained])
     beside = reference.arms() if published else {}
-    summary = comparison.summarise(table, baselines, beside)
+    summary = comparison.summarise(table, published=beside)
     return Compared(summary, table, comparison.accuracy_by_epoch(trained))
 
 

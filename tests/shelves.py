@@ -26,7 +26,11 @@ def lr_bounds(store: Store) -> Point:
 
 
 def batch_bounds(store: Store) -> Point:
-    swept = {"batch_size": [16, 32, 64, 128], "train_accuracy": [0.8, 0.8, 0.79, 0.5]}
+    swept = {
+        "batch_size": [16, 32, 64, 128],
+        "train_accuracy": [0.8, 0.8, 0.79, 0.5],
+        "train_loss": 1,
+    }
     return point(
         store, "batch_bounds", "bounds", bounds=bounds.batch_bounds(pd.DataFrame(swept)).table
     )
@@ -36,6 +40,8 @@ def run_of(*points: Point, seconds: float = 287.5) -> RunRecord:
     return RunRecord(
         finished="2026-01-31T12:00:00+00:00",
         duration_seconds=seconds,
+        profile="quick",
+        until_step=None,
         configuration=QUICK,
         points=points,
     )

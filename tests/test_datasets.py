@@ -31,7 +31,7 @@ from cyclical.datasets import (
 from cyclical.errors import InputError
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = IDX_FILES
-MAKE_DATA = "`make data`"
+MAKE_DATA = "`cyclical data`"
 SET_PATH = "`--set data.path=FOLDER`"
 
 

@@ -187,33 +187,6 @@ def test_every_update_has_its_examples_and_one_rate(
 # A training's settings
 
 
-@pytest.mark.parametrize(
-    ("changes", "cycles"),
-    [
-        ({}, False),
-        ({"accumulate": (16,)}, False),
-        ({"batch_sizes": (64, 64)}, False),
-        ({"accumulate": (1, 2)}, True),
-        ({"batch_sizes": (16, 32)}, True),
-        ({"learning_rate": LearningRate(policy="linear", base_lr=0.01)}, True),
-        ({"learning_rate": LearningRate(policy="mine:fade", base_lr=0.01, max_lr=0.1)}, True),
-    ],
-)
-def test_a_training_tells_whether_something_cycles(changes: dict[str, Any], cycles: bool) -> None:
-    assert settings(**changes).cycles is cycles
-
-
-def test_the_arms_that_cycle_are_all_but_the_fixed_and_the_constant_group() -> None:
-    every = [
-        *(*arms.clr(NOTEBOOK, 1e-4, 1e-3), *arms.cyclic_batch(NOTEBOOK, 16, 64)),
-        *(*arms.effective_batch(NOTEBOOK, 1e-4), *arms.combined(NOTEBOOK, 16, 64)),
-        *arms.fixed(NOTEBOOK, 1e-3),
-    ]
-    assert {arm.label for arm in every if not arm.cycles} == {
-        *("effective-batch-constant", "fixed-sgd", "fixed-rmsprop")
-    }
-
-
 @pytest.mark.parametrize("policy", ["constant", "linear", "triangular", "exp_range"])
 def test_a_policy_of_ours_calls_no_code_of_the_users(policy: str) -> None:
     rate = LearningRate(policy=policy, base_lr=0.01)

@@ -72,7 +72,7 @@ def sweep_table(value: str, quick: bool = False) -> pd.DataFrame:
         swept, points = SIZES, QUICK_BATCH_SWEEP if quick else BATCH_SWEEP
     columns = dict(zip(METRICS, points, strict=True))
     table = pd.DataFrame({value: swept[: len(points[0])], **columns})
-    return with_status(table, value, classes=10)
+    return with_status(table.assign(seeds=1), value, classes=10)
 
 
 def trace(sizes: np.ndarray, seed: int = 0) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def trained(profile: str, label: str) -> Content:
     history = pd.DataFrame({"epoch": range(1, arm.epochs + 1), "updates": updates})
     beside = reference.beside(history, reference.arms().get(label, []))
     title = f"{label}, {arm.optimizer.described}, {arms.describe(arm)}, seed {arm.seed}"
-    return trace(sizes).assign(learning_rate=rates), title, beside
+    return trace(sizes).assign(learning_rate=rates), title, updates, beside
 
 
 def swept(value: str, bounds: tuple[float, float], quick: bool = False) -> Content:
@@ -434,7 +434,7 @@ def test_published_epochs_are_diamonds_in_the_middle_of_ours() -> None:
     frame = trace(epochs_of(64, epochs=3))
     history = pd.DataFrame({"epoch": [1, 2, 3], "updates": [938, 1876, 2814]})
     beside = reference.beside(history, reference.arms()["clr-derived"])
-    *_, loss, accuracy = drawn(plots.training_figure, frame, "clr-derived", beside).axes
+    *_, loss, accuracy = drawn(plots.training_figure, frame, "clr-derived", (), beside).axes
     # 938 updates an epoch: the middles are 469, 1407 and 2345
     assert xy(labelled(loss, "published run")) == [[469, 0.5103], [1407, 0.4284], [2345, 0.3855]]
     marks = labelled(accuracy, "published run")
@@ -457,8 +457,8 @@ def test_every_published_epoch_is_seen_and_named_once(name: str) -> None:
             if line.get_label() == "published run":
                 assert all(low < y < high for _, y in xy(line))
     assert legend(figure(name)).count("published run") == 1
-    _, (frame, title, _) = PICTURES[name]
-    alone = drawn(plots.training_figure, frame, title)
+    _, (frame, title, ends, _) = PICTURES[name]
+    alone = drawn(plots.training_figure, frame, title, ends)
     assert [axis.get_xlim() for axis in alone.axes] == [a.get_xlim() for a in figure(name).axes]
 
 
@@ -485,20 +485,24 @@ def test_longest_training_stays_small() -> None:
 
 
 def test_short_last_batch_of_an_epoch_is_faint_only() -> None:
-    axis = drawn(plots.training_figure, trace(epochs_of(64)), "fixed").axes[1]
+    ends = 938 * np.arange(1, 21)
+    axis = drawn(plots.training_figure, trace(epochs_of(64)), "fixed", ends).axes[1]
     every, usual = axis.lines
     assert set(every.get_ydata()) == {32, 64}
     assert set(usual.get_ydata()) == {64}
 
 
-@pytest.mark.parametrize("cycle", [[16, 32, 64], [64, 32, 16]])
+@pytest.mark.parametrize("cycle", [[16, 32, 64], [64, 32, 16], [128, 91, 53, 16], [64, 64, 16]])
 def test_short_last_batches_are_faint_only_where_the_size_changes_too(cycle: list[int]) -> None:
     plan = schedules.epoch_plan(5_000, 7, cycle, [1])
     sizes = np.concatenate([np.diff(boundaries) for _, boundaries in plan])
-    every, usual = drawn(plots.training_figure, trace(sizes), "cyclic").axes[1].lines
-    assert set(every.get_ydata()) == {8, 16, 32, 64}
-    np.testing.assert_array_equal(usual.get_ydata()[sizes > 8], sizes[sizes > 8])
-    assert set(usual.get_ydata()) == {16, 32, 64}
+    ends = np.cumsum([len(boundaries) - 1 for _, boundaries in plan])
+    every, usual = drawn(plots.training_figure, trace(sizes), "cyclic", ends).axes[1].lines
+    np.testing.assert_array_equal(every.get_ydata(), sizes)
+    assert set(usual.get_ydata()) == set(cycle)
+    np.testing.assert_array_equal(
+        np.delete(usual.get_ydata(), ends - 1), np.delete(sizes, ends - 1)
+    )
 
 
 def test_sizes_that_cycle_with_every_update_are_drawn_as_they_are() -> None:

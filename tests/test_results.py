@@ -134,6 +134,7 @@ def test_a_record_of_an_experiment_with_other_fields_is_a_one_line_error(shelf: 
 def test_the_summary_gathers_the_bounds_the_comparison_and_the_pictures(shelf: Store) -> None:
     told = results.summary(shelf, whole_run(shelf))
     assert (told.finished, told.duration_seconds) == ("2026-01-31T12:00:00+00:00", 287.5)
+    assert (told.profile, told.seeds, told.until_step) == ("quick", [0], None)
     assert (told.lr_min, told.lr_max, told.lr_rule) == (1e-4, 1e-3, "plateau")
     assert (told.bmin, told.bmax) == (16, 64)
     assert [(row.arm, row.seed) for row in told.comparison] == list(FINALS)
@@ -212,8 +213,10 @@ def test_a_training_without_a_point_has_no_seconds(shelf: Store) -> None:
 
 def test_a_run_that_stopped_before_a_step_has_no_answer_of_it(shelf: Store) -> None:
     nothing = results.summary(shelf, run_of())
-    assert nothing.model_dump(exclude={"finished", "duration_seconds", "goal"}) == {
-        **dict.fromkeys(("lr_min", "lr_max", "lr_rule", "bmin", "bmax")),
+    assert nothing.model_dump(
+        exclude={"finished", "duration_seconds", "profile", "seeds", "goal"}
+    ) == {
+        **dict.fromkeys(("until_step", "lr_min", "lr_max", "lr_rule", "bmin", "bmax")),
         "findings": [],
         "arms": [],
         "comparison": [],

@@ -132,12 +132,19 @@ def test_a_module_that_is_missing_in_its_package_is_refused(write: Write) -> Non
     assert "'mine' is not a package" in one_line(user_code.load, "mine.fade:fade")
 
 
-@pytest.mark.parametrize("name", ["nosuch", "Fade", "LIMIT"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nosuch", "nothing of that name"),
+        ("Fade", "nothing of that name"),
+        ("LIMIT", "LIMIT, which is no function"),
+    ],
+)
 def test_a_function_that_is_missing_or_can_not_be_called_is_refused(
-    write: Write, name: str
+    write: Write, name: str, told: str
 ) -> None:
     write("mine.py", FADE + "\n\nLIMIT = 3\n")
-    assert one_line(user_code.load, f"mine:{name}") == f"mine:{name}: mine holds no function {name}"
+    assert one_line(user_code.load, f"mine:{name}") == f"mine:{name}: mine holds {told}"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +188,7 @@ def test_a_scale_that_gives_no_factor_is_refused_before_anything_is_trained(
     with pytest.raises(InputError) as caught:
         lay_out(clr("mine:fade"), 600)
     [line] = str(caught.value).splitlines()
-    assert line.startswith(f"the scale function {told}")
+    assert line.startswith(f"mine:fade {told}")
 
 
 # Used
@@ -366,6 +373,11 @@ def test_imports_are_followed_through_several_modules_and_in_a_circle(write: Wri
 def test_installed_packages_are_not_followed(write: Write) -> None:
     write("mine.py", "import math\n\nimport numpy as np\nfrom pandas import DataFrame\n\n" + FADE)
     assert set(of_user_code("mine:fade")) == {"mine"}
+
+
+def test_of_installed_packages_a_users_own_alone_counts() -> None:
+    assert {name.partition(".")[0] for name in of_user_code("keras.ops:exp")} == {"keras"}
+    assert {name.partition(".")[0] for name in of_user_code("json:dumps")} == {"json"}
 
 
 def test_a_module_that_nothing_imports_does_not_count(write: Write) -> None:
