@@ -64,7 +64,8 @@ def lr_bounds(
       from f to A is done, with f the least accuracy at rates up to the best (what an untrained
       network guesses), at most 2 c. lr_max is the smallest rate above it at which the rise slows,
       nine tenths of it being done, or turns after half of it: at the next swept rate accuracy is
-      lower or did not learn, or there is none. After Smith, arXiv 1506.01186, section 3.3: "when
+      lower or did not learn, or there is none; without such a rate it is the next larger one. After
+      Smith, arXiv 1506.01186, section 3.3: "when
       the accuracy starts to increase and when the accuracy slows, becomes ragged, or starts to
       fall".
     - `argmin_tenth`: lr_max is a tenth of the rate with the least loss, and lr_min a tenth of
@@ -119,6 +120,7 @@ def _smith(judged: pd.DataFrame, most_guessed: float) -> tuple[float, float]:
     slows = reached >= floor + 0.9 * (best - floor)
     turns = np.append(reached[1:] < reached[:-1], True) & (reached >= (floor + best) / 2)
     above = rates[learned & (rates > lr_min) & (slows | turns)]
+    above = above if above.size else rates[learned]
     return lr_min, _next_above(above, lr_min)
 
 

@@ -102,7 +102,7 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     axis.plot(summary["best_val_accuracy"], rows, **hollow | scaled)
     if summary["published_final"].notna().any():
         axis.plot(summary["published_final"], rows, **PUBLISHED | scaled)
-    few = summary["published_images"] < ALL_IMAGES
+    few = (summary["published_images"] < ALL_IMAGES) & summary["published_final"].notna()
     for place, arm in zip(rows[few], summary[few].to_dict("records"), strict=True):
         text = f"{arm['published_images']:.0f} images"
         axis.annotate(text, (arm["published_final"], place), (0, 7), **ABOVE)

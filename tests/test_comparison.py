@@ -213,7 +213,8 @@ def test_counts_are_whole_numbers_and_figures_are_float64() -> None:
     table = compare([Trained(arm(), history(0.5)), Trained(arm(seed=1), history(0.95))])
     counts = ["seed", "epochs", "updates", "examples"]
     assert {str(table[name].dtype) for name in counts} == {"int64"}
-    figures = table.columns[table.columns.get_loc("examples") + 1 :]
+    assert str(table["held_out"].dtype) == "bool"
+    figures = table.columns[table.columns.get_loc("examples") + 1 :].drop("held_out")
     assert len(figures) == 8
     assert {str(table[name].dtype) for name in figures} == {"float64"}
 

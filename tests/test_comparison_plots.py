@@ -162,6 +162,8 @@ def finals(
             "test_accuracy_high": (mean + half).to_numpy(),
             "best_val_accuracy": best or mean.to_numpy(),
             "published_final": published,
+            "published_images": 10_000,
+            "held_out": False,
         }
     )
     (axis,) = drawn(comparison_plots.finals_figure, summary, trainings).axes
@@ -219,7 +221,10 @@ def test_an_arm_looks_alike_in_both_pictures_and_like_no_other_even_in_grey(prof
     assert len({line.get_marker() for line in theirs}) == len(theirs) == len(PUBLISHED_ARMS)
     (axis,) = figure(f"{profile}, seeds: 1, at the end").axes
     last = [line for line in axis.lines if line.get_markersize() == 8]
-    assert [to_hex(line.get_color()) for line in last] == [*marks.values()]
+    colours = {line.get_ydata()[0]: to_hex(line.get_color()) for line in last}
+    in_order = [colours[row] for row in sorted(colours, reverse=True)]
+    assert in_order == [to_hex(style.look(number)["color"]) for number in range(len(FINALS))]
+    assert sorted(in_order) == sorted(marks.values())
     assert {line.get_marker() for line in last} == {"o"}, "so that none looks like another's mark"
 
 
@@ -473,7 +478,7 @@ def test_one_seed_has_neither_interval_nor_seeds_of_its_own() -> None:
     assert legend(figure(name)) == ["last epoch", "best epoch (optimistic)", "published run"]
     (axis,) = figure(name).axes
     assert len(axis.collections) == 0
-    assert texts(axis) == [f"{final:.4f}" for final, _ in FINALS.values()]
+    assert texts(axis) == ["160 images", *(f"{final:.4f}" for final, _ in FINALS.values())]
 
 
 def test_several_seeds_have_their_marks_explained() -> None:
@@ -492,7 +497,7 @@ def test_where_nothing_was_published_the_published_run_is_not_named() -> None:
 def test_an_arm_that_diverged_says_so_and_keeps_its_row() -> None:
     summary, _ = at_the_end("notebook", 5, BROKEN)
     (axis,) = figure("diverged, at the end").axes
-    by_arm = dict(zip(summary["arm"], texts(axis), strict=True))
+    by_arm = dict(zip(summary["arm"], texts(axis)[1:], strict=True))
     assert {arm for arm, text in by_arm.items() if text == "diverged"} == set(BROKEN)
     assert len(axis.get_yticklabels()) == len(FINALS)
     last = {row for line in axis.lines for x, row in xy(line) if line.get_markersize() == 8}

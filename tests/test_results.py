@@ -160,7 +160,7 @@ def test_the_summary_has_a_row_an_arm_with_the_means_of_its_seeds(shelf: Store) 
     assert cycled.difference == pytest.approx(0.015)
     assert cycled.difference_high == pytest.approx(0.015 + 0.0635310, abs=1e-7)
     assert told.findings == comparison.findings(compared(FINALS)["summary"])
-    assert len(told.findings) == 1
+    assert len(told.findings) == 2
 
 
 def test_the_summary_names_the_folder_of_every_artifact(shelf: Store) -> None:
