@@ -117,8 +117,8 @@ def show(console: Console, summary: Summary) -> None:
 
     Only the latest run's main pictures are named one by one; of the trainings' there is one each.
     """
-    seeds = ", ".join(map(str, summary.seeds))
-    console.print(f"{summary.profile}, seeds {seeds}, finished {summary.finished}", highlight=False)
+    seeds = f"seed{'s' * (len(summary.seeds) > 1)} {', '.join(map(str, summary.seeds))}"
+    console.print(f"{summary.profile}, {seeds}, finished {summary.finished}", highlight=False)
     if summary.until_step:
         console.print(f"Only until {summary.until_step}: `cyclical run` goes on to the comparison")
     if summary.arms:

@@ -49,7 +49,7 @@ def test_the_whole_result_stands_on_one_screen(shelf: Store, profile: str, seeds
     # Paths and sentences are never broken, so that they can be copied; a table's lines must fit.
     assert max(len(line.rstrip()) for line in lines[: len(made.summary) + 6]) <= COLUMNS
     assert len(rows(lines, made)) == 9
-    assert lines[0].startswith("quick, seeds 0, finished 2026-01-31T12:00:00+00:00")
+    assert lines[0].startswith("quick, seed 0, finished 2026-01-31T12:00:00+00:00")
     assert " to 0.9 " in lines[1]
 
 
