@@ -1,11 +1,13 @@
 """The whole experiment as one Prefect flow."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from cyclical import config, results, steps
 from cyclical.store import Store
@@ -13,24 +15,41 @@ from flows import stages
 from tasks.running import Run, cores
 
 
+def _titled(title: str) -> FieldInfo:
+    """Title a parameter in the form of Prefect's UI; its description is the docstring's."""
+    titled: FieldInfo = Field(json_schema_extra={"title": title})
+    return titled
+
+
+def _one_of(names: Iterable[str]) -> FieldInfo:
+    """Let the form offer these names, and the server refuse others."""
+    choice: FieldInfo = Field(json_schema_extra={"enum": list(names)})
+    return choice
+
+
+Step = Annotated[str, _one_of(steps.NEEDS)]
+Seeds = Annotated[int, Field(ge=1, le=100)]
+
+
 @flow(name="experiment", flow_run_name="{profile}", persist_result=False)
 def experiment(
-    profile: str = "quick",
-    settings: Mapping[str, Any] | None = None,
-    seeds: int | None = None,
-    refresh: Sequence[str] = (),
-    from_step: str | None = None,
-    until_step: str | None = None,
+    profile: Annotated[str, _one_of(config.PROFILES), _titled("Profile")] = "quick",
+    settings: Annotated[Mapping[str, Any] | None, _titled("Changes to the profile")] = None,
+    seeds: Annotated[Seeds | None, _titled("Number of seeds")] = None,
+    refresh: Annotated[Sequence[Step], _titled("Steps to compute again")] = (),
+    from_step: Annotated[Step | None, _titled("First step")] = None,
+    until_step: Annotated[Step | None, _titled("Last step")] = None,
 ) -> None:
     """Find the learning rates and batch sizes between which training should cycle, and try them.
 
     Args:
-        profile: `quick` or `notebook`.
-        settings: Changes to the profile, dotted field -> value.
-        seeds: Run everything for the seeds 0 to seeds - 1.
-        refresh: Steps to compute again.
-        from_step: Run this step and its descendants; everything before must be cached.
-        until_step: Run this step and its ancestors only.
+        profile: quick ends within minutes; notebook is the published experiment at full size.
+        settings: Dotted field -> value, such as {"lr_sweep.epochs": 2}.
+        seeds: Run everything for the seeds 0 to this number - 1; empty for the profile's seeds.
+        refresh: These are computed again though they are cached; what follows from them only if
+            their bytes changed.
+        from_step: Run this step and what follows from it; everything before must be cached.
+        until_step: Run this step and what it needs only.
 
     Raises:
         InputError: The parameters are wrong, or the data or the sweeps do not allow an answer.

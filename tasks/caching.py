@@ -131,10 +131,20 @@ def refuse_edited_code(slot: Slot) -> None:
         )
 
 
+def run_name(step: str, label: str) -> str:
+    """Name a task run in Prefect's UI.
+
+    >>> run_name("lr_sweep", "lr=0.001-seed=0"), run_name("lr_bounds", "pictures")
+    ('lr=0.001 seed=0', 'lr_bounds pictures')
+    """
+    told = label.replace("-seed=", " seed=").replace("-pictures", " pictures")
+    return told if "seed=" in told else f"{step} {told}"
+
+
 def bound(task: Task[..., Artifact], slot: Slot, *, refresh: bool = False) -> Task[..., Artifact]:
     """Return the task as it runs for a slot: its name, and where its record lies."""
     return task.with_options(
-        task_run_name=slot.label,
+        task_run_name=run_name(slot.step, slot.label),
         cache_policy=BY_SLOT,
         persist_result=True,
         cache_result_in_memory=False,

@@ -110,7 +110,7 @@ def test_without_network_and_tools_the_line_has_every_reason_and_both_remedies(
         f"on this machine: {place}/data/fashion-mnist/train-images-idx3-ubyte.gz can't be read",
         "Keras's download: URL fetch failure on ",
         "Debian's package dataset-fashion-mnist: there is no apt-get on this machine",
-        "`make data`",
+        "`cyclical data`",
         "`--set data.path=FOLDER`",
     ):
         assert said in message
@@ -197,4 +197,4 @@ def test_a_target_that_cannot_be_made_is_refused_in_one_line(place: Path) -> Non
     kind, message, _ = fetched(place, PATH=str(place / "bin"))
     assert kind == "refused"
     assert "File exists" in message
-    assert "`make data`" in message
+    assert "`cyclical data`" in message
