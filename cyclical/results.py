@@ -32,6 +32,7 @@ class RunRecord(Frozen):
     duration_seconds: float
     profile: str
     until_step: str | None
+    flow_run_id: str
     configuration: Experiment
     points: tuple[Point, ...]
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -97,6 +97,26 @@ def show(
             typer.echo(results.summary(store, results.latest(store)).model_dump_json(indent=1))
         else:
             _show(store)
+
+
+@app.command()
+def ui(
+    artifacts: Annotated[Path, typer.Option(help="The artifacts folder.")] = Path("artifacts"),
+) -> None:
+    """Open the latest run's page in Prefect's UI."""
+    from flows import server
+
+    configured = bool(os.environ.get("PREFECT_API_URL"))
+    with _one_line_errors():
+        run = results.latest(Store(root=artifacts.absolute()))
+        with server.running():
+            page = server.page(run.flow_run_id)
+            console.print(page, soft_wrap=True)
+            typer.launch(page)
+            if not configured:
+                console.print("Ctrl-C ends the server")
+                with suppress(KeyboardInterrupt):
+                    signal.pause()
 
 
 @app.command()

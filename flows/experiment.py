@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import flow, runtime
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
@@ -82,6 +82,7 @@ def experiment(
                 duration_seconds=round(time.monotonic() - began, 1),
                 profile=profile,
                 until_step=until_step,
+                flow_run_id=str(runtime.flow_run.id),
                 configuration=chosen,
                 points=tuple(run.points()),
             ),

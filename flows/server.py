@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from cyclical.errors import RunError
+from cyclical.errors import InputError, RunError, one_line
 
 PROJECT = Path(__file__).resolve().parents[1]
 START = ("server", "start", "--host", "127.0.0.1")
@@ -43,6 +43,7 @@ def running() -> Iterator[None]:
         return
     _go_round_proxies()
     port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
@@ -50,16 +51,37 @@ def running() -> Iterator[None]:
             [sys.executable, "-m", "prefect", *START, "--port", str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "PREFECT_SERVER_UI_API_URL": url},
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 (no thread runs yet)
         )
     try:
-        _wait_until_healthy(server, f"http://127.0.0.1:{port}/api", home / "server.log")
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        _wait_until_healthy(server, url, home / "server.log")
+        os.environ["PREFECT_API_URL"] = url
         yield
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _stop(server)
+
+
+def page(flow_run_id: str) -> str:
+    """Return the address of a flow run's page.
+
+    Raises:
+        InputError: The server does not know the run.
+    """
+    api = os.environ["PREFECT_API_URL"]
+    try:
+        answer = httpx.get(f"{api}/flow_runs/{flow_run_id}", trust_env=False)
+    except httpx.TransportError as error:
+        raise InputError(f"PREFECT_API_URL {api} does not answer ({one_line(error)})") from None
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        raise InputError(
+            f"the Prefect server at {api} does not know the latest run: set PREFECT_API_URL to the "
+            "server, or PREFECT_HOME to the folder, that it ran with"
+        )
+    answer.raise_for_status()
+    return f"{api.removesuffix('/api')}/runs/flow-run/{flow_run_id}"
 
 
 def _go_round_proxies() -> None:

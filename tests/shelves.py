@@ -42,6 +42,7 @@ def run_of(*points: Point, seconds: float = 287.5) -> RunRecord:
         duration_seconds=seconds,
         profile="quick",
         until_step=None,
+        flow_run_id="7b1c7ed6-53b5-4c0c-9ea5-6ac7c6a5d1a0",
         configuration=QUICK,
         points=points,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from typer.testing import CliRunner
@@ -128,6 +129,33 @@ def test_every_arm_of_a_run_is_trained_at_the_bounds_that_were_found(finished: P
     sizes, rates = traces["combined"]["batch_size"], traces["combined"]["learning_rate"]
     assert (sizes[0], rates[0]) == (found.bmin, 0.01 * found.bmin / 64)
     assert (sizes.max(), rates.max()) == (2 * found.bmin, 2 * rates[0]), "the second of two epochs"
+
+
+@pytest.fixture
+def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER", "true")  # a command that does nothing, in a browser's place
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_ui_opens_the_page_of_the_latest_run(finished: Path, tmp_path: Path) -> None:
+    ran = running.command("ui", "--artifacts", str(finished), report=tmp_path / "audit.json")
+    assert ran.status == 0, ran.error
+    page = ran.out.strip()
+    api = os.environ["PREFECT_API_URL"]
+    assert page.startswith(f"{api.removesuffix('/api')}/runs/flow-run/")
+    known = httpx.get(f"{api}/flow_runs/{page.rpartition('/')[2]}", trust_env=False).json()
+    assert (known["name"], known["state_name"]) == ("quick", "Completed")
+    asks_for_a_page = {"Accept": "text/html"}
+    assert "<html" in httpx.get(page, headers=asks_for_a_page, trust_env=False).text
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_ui_says_that_another_server_ran_the_latest_run(store: Path, tmp_path: Path) -> None:
+    record = json.loads((store / "latest.json").read_text())
+    record["flow_run_id"] = "00000000-0000-0000-0000-000000000000"
+    (store / "latest.json").write_text(json.dumps(record))
+    ran = running.command("ui", "--artifacts", str(store), report=tmp_path / "audit.json")
+    assert_one_line(ran, "does not know the latest run")
 
 
 @pytest.fixture
