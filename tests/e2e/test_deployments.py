@@ -72,12 +72,12 @@ class Server:
         try:
             yield
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=60)
+            with suppress(ProcessLookupError):  # all ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def healthy(self) -> bool | None:
         try:
