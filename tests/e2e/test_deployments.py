@@ -33,6 +33,11 @@ def until(look: Callable[[], T | None], seconds: float, what: str) -> T:
     return pytest.fail(f"{what} within {seconds:.0f} s")
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to jobs in its background: they, and all below, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Server:
     """What a user sees of a server: `make`, the `prefect` command and the HTTP API."""
 
@@ -68,6 +73,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=heed_interrupts,  # noqa: PLW1509 (no other thread runs)
             )
         try:
             yield
