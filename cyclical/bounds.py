@@ -64,10 +64,9 @@ def lr_bounds(
       from f to A is done, with f the least accuracy at rates up to the best (what an untrained
       network guesses), at most 2 c. lr_max is the smallest rate above it at which the rise slows,
       nine tenths of it being done, or turns after half of it: at the next swept rate accuracy is
-      lower or did not learn, or there is none; without such a rate it is the next larger one. After
-      Smith, arXiv 1506.01186, section 3.3: "when
-      the accuracy starts to increase and when the accuracy slows, becomes ragged, or starts to
-      fall".
+      lower or did not learn, or there is none; without such a rate it is the next larger one.
+      After Smith, arXiv 1506.01186, section 3.3: "when the accuracy starts to increase and when
+      the accuracy slows, becomes ragged, or starts to fall".
     - `argmin_tenth`: lr_max is a tenth of the rate with the least loss, and lr_min a tenth of
       lr_max, each snapped to the nearest rate on a log scale (of two equally near, and of two with
       the same loss, the smaller); where both are one rate, lr_min is the next smaller one.
@@ -165,10 +164,9 @@ def batch_bounds(
 
     With a_j the final training accuracy at the j-th size in rising order, the step j -> j + 1
     holds where 100 (a_j - a_{j+1}) / a_{j+1} <= threshold and both sizes learned: accuracy holds at
-    chance too. bmin is the first size of the first
-    unbroken stretch of holding steps, bmax the last size that stretch reaches; or, as the published
-    run's code had it (`stretch` = `outer`), the last size of the last holding step, whatever
-    lies between.
+    chance too. bmin is the first size of the first unbroken stretch of holding steps, bmax the last
+    size that stretch reaches; or, as the published run's code had it (`stretch` = `outer`), the
+    last size of the last holding step, whatever lies between.
 
     Args:
         table: One row a size, in any order: batch_size, train_loss, train_accuracy (final).

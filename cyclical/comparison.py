@@ -107,14 +107,17 @@ def findings(summary: pd.DataFrame) -> list[str]:
         for arm, what in FINDINGS.items()
         if arm in rows and rows[arm]["baseline"]
     ]
-    ranked = summary.dropna(subset="test_accuracy").sort_values("test_accuracy", ascending=False)
-    cycling = ranked[ranked["arm"].isin(BASELINES.keys())].head(1)
-    fixed = ranked[ranked["arm"].isin({*BASELINES.values()})].head(1)
-    if told and len(cycling) and len(fixed):
-        best, other = (
-            f"{kind['arm'].iloc[0]} {kind['test_accuracy'].iloc[0]:.4f}"
-            for kind in (cycling, fixed)
+    finals = {arm: row["test_accuracy"] for arm, row in rows.items()}
+    cycling, fixed = (
+        max(
+            (arm for arm in finals if arm in kind and np.isfinite(finals[arm])),
+            key=finals.__getitem__,
+            default="",
         )
+        for kind in (BASELINES, BASELINES.values())
+    )
+    if told and cycling and fixed:
+        best, other = (f"{arm} {finals[arm]:.4f}" for arm in (cycling, fixed))
         told.append(f"Best that cycles: {best}; best that does not: {other}")
     return told
 

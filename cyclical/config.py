@@ -11,14 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cyclical.errors import InputError
 
@@ -118,7 +112,7 @@ class LrBounds(Frozen):
     lr_max_share: float = Field(default=0.93, gt=0, le=1)
     fixed: RatePair | None = None
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _shares_rise(self) -> Self:
         if self.lr_min_share > self.lr_max_share:
             raise ValueError("lr_min_share must not be above lr_max_share")

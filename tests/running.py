@@ -102,16 +102,21 @@ def states(points: int) -> dict[str, str]:
 
     The server records task runs a moment after they end: it is asked until it knows all `points`.
     """
-    deadline = time.monotonic() + 60
     with httpx.Client(base_url=os.environ["PREFECT_API_URL"], trust_env=False) as client:
         latest = {"sort": "START_TIME_DESC", "limit": 1}
         flow_run = client.post("/flow_runs/filter", json=latest).raise_for_status().json()[0]
-        wanted = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}, "limit": 200}
-        while True:
-            runs = client.post("/task_runs/filter", json=wanted).raise_for_status().json()
-            ended = [run for run in runs if run["state_type"] in {"COMPLETED", "FAILED"}]
-            if len(ended) >= points or time.monotonic() > deadline:
-                return {f"{run['id']} {run['name']}": run["state_name"] for run in runs}
+        return states_of(client, flow_run["id"], points)
+
+
+def states_of(client: httpx.Client, flow_run: str, points: int) -> dict[str, str]:
+    """Return the state of each of a flow run's task runs, as `states` does."""
+    deadline = time.monotonic() + 60
+    wanted = {"flow_runs": {"id": {"any_": [flow_run]}}, "limit": 200}
+    while True:
+        runs = client.post("/task_runs/filter", json=wanted).raise_for_status().json()
+        ended = [run for run in runs if run["state_type"] in {"COMPLETED", "FAILED"}]
+        if len(ended) >= points or time.monotonic() > deadline:
+            return {f"{run['id']} {run['name']}": run["state_name"] for run in runs}
 
 
 def hashes(artifacts: Path) -> dict[str, str]:

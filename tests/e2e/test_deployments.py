@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
-from tests.running import ROOT, SMALL, hashes
+from tests.running import ROOT, SMALL, hashes, states_of
 
 T = TypeVar("T")
 RUN_SECONDS = 240
@@ -99,8 +100,8 @@ class Server:
     def deployments(self) -> dict[str, dict[str, Any]]:
         return {each["name"]: each for each in self.post("/deployments/filter")}
 
-    def trigger(self, deployment: str, **parameters: Any) -> dict[str, Any]:
-        """Start a run as the `prefect` command does and wait until it has ended."""
+    def trigger(self, deployment: str, **parameters: Any) -> str:
+        """Start a run with the `prefect` command; return its id."""
         given = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
         command = [sys.executable, "-m", "prefect", "deployment", "run", f"experiment/{deployment}"]
         ran = subprocess.run(
@@ -119,23 +120,27 @@ class Server:
             sort="EXPECTED_START_TIME_DESC",
             limit=1,
         )
-        return until(lambda: self.ended(newest["id"]), RUN_SECONDS, "the run did not end")
+        run: str = newest["id"]
+        return run
+
+    def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
+        """Start a run and wait until it has ended."""
+        return self.wait(self.trigger(deployment, **parameters))
+
+    def wait(self, run: str) -> dict[str, Any]:
+        return until(lambda: self.ended(run), RUN_SECONDS, "the run did not end")
 
     def ended(self, run: str) -> dict[str, Any] | None:
         found: dict[str, Any] = self.api.get(f"/flow_runs/{run}").json()
         terminal = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
         return found if found["state_type"] in terminal else None
 
-    def states(self, run: dict[str, Any]) -> dict[str, str]:
-        """Return the state of every task run, name -> state; they are known a moment later."""
-
-        def ended() -> dict[str, str] | None:
-            wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}, "limit": 200}
-            found = self.post("/task_runs/filter", **wanted)
-            done = [each for each in found if each["state_type"] == "COMPLETED"]
-            return {each["name"]: each["state_name"] for each in found} if done == found else None
-
-        return until(ended, 60, "not all task runs ended")
+    def states(self, run: dict[str, Any], artifacts: Path) -> dict[str, str]:
+        """Return the state of every task run of the latest run, name -> state."""
+        points = json.loads((artifacts / "latest.json").read_bytes())["points"]
+        found = states_of(self.api, run["id"], len(points))
+        assert len(found) == len(points)
+        return {key.partition(" ")[2]: state for key, state in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -225,22 +230,32 @@ def test_a_triggered_run_completes_and_a_second_one_finds_everything_cached(
     worker: Server, tiny: dict[str, Any]
 ) -> None:
     artifacts = Path(tiny["artifacts"])
-    first = worker.trigger("quick", settings=tiny, until_step="lr_bounds")
+    first = worker.run("quick", settings=tiny, until_step="lr_bounds")
     assert first["state_name"] == "Completed"
     written = hashes(artifacts)
-    assert set(worker.states(first).values()) == {"Completed"}
+    began = worker.states(first, artifacts)
+    assert set(began.values()) == {"Completed"}
 
-    second = worker.trigger("quick", settings=tiny, until_step="lr_bounds")
+    second = worker.run("quick", settings=tiny, until_step="lr_bounds")
     assert second["state_name"] == "Completed"
-    assert worker.states(second).keys() == worker.states(first).keys()
-    assert set(worker.states(second).values()) == {"Cached"}
+    assert worker.states(second, artifacts).keys() == began.keys()
+    assert set(worker.states(second, artifacts).values()) == {"Cached"}
     assert hashes(artifacts) == written
 
 
 def test_a_refreshed_step_alone_runs_again(worker: Server, tiny: dict[str, Any]) -> None:
-    again = worker.trigger("quick", settings=tiny, until_step="lr_bounds", refresh=["lr_bounds"])
+    again = worker.run("quick", settings=tiny, until_step="lr_bounds", refresh=["lr_bounds"])
     assert again["state_name"] == "Completed"
-    states = worker.states(again)
+    states = worker.states(again, Path(tiny["artifacts"]))
     assert {name for name, state in states.items() if state == "Completed"} == {
         *("lr_bounds bounds", "lr_bounds pictures")
     }
+
+
+def test_of_two_runs_one_waits_for_the_other(worker: Server, tiny: dict[str, Any]) -> None:
+    triggered = [
+        worker.trigger("quick", settings=tiny, until_step="lr_bounds") for _ in ("one", "two")
+    ]
+    first, second = sorted(map(worker.wait, triggered), key=lambda run: run["start_time"])
+    assert first["state_name"] == second["state_name"] == "Completed"
+    assert datetime.fromisoformat(first["end_time"]) <= datetime.fromisoformat(second["start_time"])
