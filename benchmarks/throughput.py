@@ -1,115 +1,190 @@
-"""Compare this project's training loop with Keras `fit`, in turn, on the same images.
+"""Compare this project's training loop with others, in turn, on the same images and network.
 
-Two workers with one thread each, side by side, against `fit` with all cores, as the published
-notebook run used it: one-hot labels, arrays in memory, SGD, accuracy as a metric. Every round of
-every rival trains on the same 10,000 images of Fashion-MNIST, after a warm-up; medians are shown.
+Rivals: Keras `fit` as the published notebook calls it (Keras turns XLA on by itself), the same
+without XLA, `fit` on a tuned tf.data pipeline, with all threads in one process and with one in
+each of a process a core, PyTorch likewise, and this project's loop with one worker and a worker a
+core. Where a rival has several ways, the fastest one in three trials is measured: XLA or not;
+eager or compiled, channels first or last. In each round every rival trains for about three
+seconds, a whole number of batches, after tracing and compiling. Nothing is subtracted: this
+project's loop makes its weights afresh within that time. Processes of one rival begin together;
+their time ends with the last.
 
-Run: `make bench`, or `python benchmarks/throughput.py [--rounds N]`.
+Columns: medians of examples a second; how many times as fast this project's workers were (median
+of the rounds' ratios); the share of what the machine's fastest float32 matrix product would allow,
+if training were nothing but matrix products.
+
+No rival's threads are told how to wait: between two measurements they sleep by themselves. Still
+the machine must be quiet: PyTorch's threads wait for each other spinning, and fall to a fraction
+of their speed where another process takes a core.
+
+Run: `make bench`, or `python -m benchmarks.throughput` where `.[bench]` is installed.
 """
 
 import argparse
+import math
 import os
-import statistics
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-IMAGES = 10_000
-SIZES = (16, 64, 512)
-WORKERS = 2
+import pandas as pd
+
+from benchmarks import records, rivals
+from benchmarks.processes import Team, team
+
+SIZES = (16, 64, 512, 4096)
+OURS = "workers"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+ONE_TF_THREAD = ONE_THREAD | {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+TRIALS = 3
+IMAGES = 60_000
+TRIAL_EXAMPLES = 2048
+SECONDS = 3.0
 
 
-def parts() -> tuple[Any, Any]:
-    """Load the images that all rivals train on, and a single one to score."""
-    from cyclical import datasets
+@dataclass(frozen=True)
+class Rival:
+    """A training loop, the ways it can go, and the processes that it is given."""
 
-    data = datasets.load("fashion_mnist", None, IMAGES, 1)
-    return data.train, data.test
+    loop: rivals.Loop
+    ways: tuple[str, ...] = ("",)
+    processes: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def notebook_fit() -> Callable[[int], float]:
-    """Return batch size -> seconds for an epoch of Keras `fit` with all cores."""
-    import keras
+def known() -> dict[str, Rival]:
+    """Name all rivals."""
+    from tasks.cluster import WORKER_ENVIRONMENT, cores
 
-    from cyclical import datasets, models
+    if clash := WORKER_ENVIRONMENT.keys() & os.environ.keys():
+        raise SystemExit(f"unset {', '.join(sorted(clash))}: rivals are to run as installed")
+    fit, torch, ours = rivals.notebook_fit, rivals.torch_loop, rivals.our_loop
+    return {
+        "fit": Rival(fit, (rivals.XLA,)),
+        "fit-no-xla": Rival(fit, (rivals.NO_XLA,)),
+        "fit-pipeline": Rival(rivals.pipeline_fit, (rivals.XLA, rivals.NO_XLA)),
+        "fit-side-by-side": Rival(
+            rivals.pipeline_fit, (rivals.XLA, rivals.NO_XLA), cores(), ONE_TF_THREAD
+        ),
+        "torch": Rival(torch, rivals.TORCH_WAYS),
+        "torch-side-by-side": Rival(torch, rivals.TORCH_WAYS, cores(), ONE_THREAD),
+        "worker": Rival(ours, environment=WORKER_ENVIRONMENT),
+        OURS: Rival(ours, processes=cores(), environment=WORKER_ENVIRONMENT),
+    }
 
-    train, _ = parts()
-    images = datasets.normalised(train.images)
-    labels = keras.utils.to_categorical(train.labels, 10)
 
-    def epoch(size: int) -> float:
-        model = models.build("lenet5", (28, 28, 1), 10, seed=0)
-        model.compile(
-            optimizer=keras.optimizers.SGD(0.01),
-            loss="categorical_crossentropy",
-            metrics=["accuracy"],
+def rate(of: Team, rival: Rival, way: str, size: int, examples: int) -> float:
+    """Train one epoch in all of a rival's processes at once; return examples a second of all."""
+    times = of.together(rivals.train, rival.loop, way, size, examples)
+    seconds = max(ended for _, ended in times) - min(began for began, _ in times)
+    return of.processes * examples / seconds
+
+
+def whole_batches(examples: float, size: int) -> int:
+    """Round a number of examples to whole batches, at least one, within the images there are.
+
+    >>> whole_batches(5000, 512), whole_batches(100, 4096), whole_batches(1e9, 512)
+    (5120, 4096, 59904)
+    """
+    return size * min(max(1, round(examples / size)), IMAGES // size)
+
+
+def fastest_way(of: Team, rival: Rival, size: int) -> tuple[str, int]:
+    """Warm all ways of a rival up and try them; return the fastest, and the examples to measure."""
+    trial = whole_batches(TRIAL_EXAMPLES, size)
+    rates = {}
+    of.together(rivals.forget)
+    for way in rival.ways:
+        of.together(rivals.warm_up, rival.loop, way, size)
+        rates[way] = max(rate(of, rival, way, size, trial) for _ in range(TRIALS))
+    way = max(rates, key=rates.__getitem__)
+    return way, whole_batches(SECONDS * rates[way] / of.processes, size)
+
+
+def measure(
+    chosen: Mapping[str, Rival], teams: Mapping[str, Team], size: int, rounds: int
+) -> pd.DataFrame:
+    """Measure all rivals at one batch size, one after the other in every round.
+
+    Returns:
+        A row a measurement: batch_size, rival, way, round (from 1), examples (of each process),
+        examples_per_second (of all processes).
+    """
+    ways = {name: fastest_way(teams[name], rival, size) for name, rival in chosen.items()}
+    rows: list[dict[str, Any]] = []
+    for number in range(1, rounds + 1):
+        for name, rival in chosen.items():
+            way, examples = ways[name]
+            measured = rate(teams[name], rival, way, size, examples)
+            labels = {"batch_size": size, "rival": name, "way": way, "round": number}
+            rows.append({**labels, "examples": examples, "examples_per_second": measured})
+    return pd.DataFrame(rows)
+
+
+def summary(measured: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """Reduce measurements at one batch size to a row a rival, in the order of its columns.
+
+    Args:
+        measured: What `measure` returns.
+        limit: Examples a second that matrix products would allow.
+    """
+    rates = measured.pivot_table("examples_per_second", "round", "rival", sort=False)
+    ours = rates.get(OURS, pd.Series(math.nan, rates.index))
+    ratios = rates.rdiv(ours, axis=0)
+    shown = measured.drop_duplicates("rival").set_index("rival")[["batch_size", "way"]]
+    shown["examples a second"] = rates.median().map("{:,.0f}".format)
+    shown["workers / rival"] = ratios.median().map("{:.2f}".format, na_action="ignore")
+    shown["of the limit"] = (rates.median() / limit).map("{:.1%}".format)
+    return shown.reset_index()
+
+
+def limits() -> pd.DataFrame:
+    """Measure each library's matrix products with all threads, in a process of its own."""
+    rows = []
+    for library in filter(find_spec, ("numpy", "tensorflow", "torch")):
+        with team(1, {}) as alone:
+            [(flop, examples)] = alone.together(rivals.limit, library)
+        rows.append(
+            {"library": library, "gflop_per_second": flop / 1e9, "examples_per_second": examples}
         )
-        model.fit(images[: 2 * size], labels[: 2 * size], batch_size=size, verbose=0)
-        began = time.perf_counter()
-        model.fit(images, labels, batch_size=size, verbose=0)
-        return time.perf_counter() - began
-
-    return epoch
+    return pd.DataFrame(rows)
 
 
-def loop_epoch(size: int) -> float:
-    """Train one epoch in this process's kept loop; return the seconds."""
-    from cyclical import training
-    from cyclical.plans import LearningRate, Optimizer, Training
-
-    settings = Training(
-        label="benchmark",
-        model="lenet5",
-        optimizer=Optimizer(name="sgd"),
-        learning_rate=LearningRate(policy="constant", base_lr=0.01),
-        batch_sizes=(size,),
-        epochs=1,
-        seed=0,
+def options(names: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    train, test = parts()
-    began = time.perf_counter()
-    training.train(settings, train, test, 10)
-    return time.perf_counter() - began
-
-
-def become_a_worker() -> None:
-    """Take on the environment that this project's workers have."""
-    from tasks.running import WORKER_ENVIRONMENT
-
-    os.environ.update(WORKER_ENVIRONMENT)
-
-
-def side_by_side(pool: ProcessPoolExecutor, size: int) -> float:
-    """Train one epoch in every worker at once; return the seconds until the last is done."""
-    return max(pool.map(loop_epoch, [size] * WORKERS))
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of every rival")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="batch sizes")
+    parser.add_argument("--rivals", nargs="+", default=names, choices=names, metavar="RIVAL")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep all measurements there")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Print examples a second and the ratio for every batch size."""
-    from tasks.running import WORKER_ENVIRONMENT
-
-    if clash := WORKER_ENVIRONMENT.keys() & os.environ.keys():
-        raise SystemExit(f"unset {', '.join(sorted(clash))}: `fit` is to run as it is installed")
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rounds", type=int, default=3, help="rounds of every rival")
-    rounds = options.parse_args().rounds
-    fit = notebook_fit()
-    print(f"{'batch':>6} {'fit, ex/s':>12} {'ours, ex/s':>12} {'ratio':>6}")
-    with ProcessPoolExecutor(WORKERS, get_context("spawn"), become_a_worker) as pool:
-        side_by_side(pool, 512)
-        for size in SIZES:
-            theirs, ours = [], []
-            for _ in range(rounds):
-                theirs.append(IMAGES / fit(size))
-                ours.append(WORKERS * IMAGES / side_by_side(pool, size))
-            ratio = statistics.median(b / a for a, b in zip(theirs, ours, strict=True))
-            print(
-                f"{size:6} {statistics.median(theirs):12,.0f} {statistics.median(ours):12,.0f} "
-                f"{ratio:6.2f}",
-                flush=True,
-            )
+    """Print a table for every batch size as soon as it is measured."""
+    everyone = known()
+    asked = options(list(everyone))
+    chosen = {name: rival for name, rival in everyone.items() if name in asked.rivals}
+    if not find_spec("torch") and any(name.startswith("torch") for name in chosen):
+        raise SystemExit("torch is not installed: pip install '.[bench]', or choose --rivals")
+    products = limits()
+    records.show(products.round(1))
+    tables = []
+    with ExitStack() as stack:
+        teams = {
+            name: stack.enter_context(team(rival.processes, rival.environment))
+            for name, rival in chosen.items()
+        }
+        for size in asked.sizes:
+            tables.append(measure(chosen, teams, size, asked.rounds))
+            print()
+            records.show(summary(tables[-1], products["examples_per_second"].max()))
+    records.save(asked.save, "throughput", pd.concat(tables), limits=products.to_dict("records"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cyclical.errors import InputError
+from cyclical.learning import least_learned
 from cyclical.schedules import exponential_batches
 from cyclical.sweeps import DIVERGED, LEARNED, with_status
 
@@ -52,19 +53,21 @@ def lr_bounds(
     *,
     lr_min_share: float = 0.85,
     lr_max_share: float = 0.93,
+    least: float | None = None,
 ) -> LearningRateBounds:
     """Read lr_min and lr_max off a learning-rate sweep.
 
     Only rates that were swept and learned are returned (see `sweeps.with_status`). Below, A is the
-    best final training accuracy of the points that learned, c = 1 / classes that of guessing.
+    best final training accuracy of the points that learned.
 
     - `plateau`: lr_min is the smallest rate whose accuracy reaches 0.85 A, lr_max the smallest that
       reaches 0.93 A; where both are one rate, lr_max is the next larger one.
     - `smith`: lr_min is the smallest rate at which accuracy has begun to rise: a tenth of the rise
       from f to A is done, with f the least accuracy at rates up to the best (what an untrained
-      network guesses), at most 2 c. lr_max is the smallest rate above it at which the rise slows,
-      nine tenths of it being done, or turns after half of it: at the next swept rate accuracy is
-      lower or did not learn, or there is none; without such a rate it is the next larger one.
+      network guesses), at most that above which a point learned. lr_max is the smallest rate above
+      it at which the rise slows, nine tenths of it being done, or turns after half of it: at the
+      next swept rate accuracy is lower or did not learn, or there is none; without such a rate it
+      is the next larger one.
       After Smith, arXiv 1506.01186, section 3.3: "when the accuracy starts to increase and when
       the accuracy slows, becomes ragged, or starts to fall".
     - `argmin_tenth`: lr_max is a tenth of the rate with the least loss, and lr_min a tenth of
@@ -77,6 +80,7 @@ def lr_bounds(
         classes: The number of classes, which sets the accuracy above which a point learned.
         lr_min_share: The share of A that lr_min must reach by the rule `plateau`.
         lr_max_share: The share of A that lr_max must reach by the rule `plateau`.
+        least: That accuracy itself, where the classes are not equally frequent.
 
     Raises:
         InputError: The rule is unknown, nothing learned, or no second rate learned beside the
@@ -84,18 +88,20 @@ def lr_bounds(
     """
     if rule not in LR_RULES:
         raise InputError(f"lr_bounds.rule {rule!r} is unknown: known are {', '.join(LR_RULES)}")
-    judged = with_status(table, "learning_rate", classes)
+    least = least or least_learned(classes)
+    judged = with_status(table, "learning_rate", least)
     learned = judged[judged["status"] == LEARNED]
     if learned.empty:
         raise InputError(
             f"no learning rate learned: the best training accuracy is "
-            f"{judged['train_accuracy'].max():.4f} and {2 / classes:g} is needed; "
-            "widen lr_sweep.learning_rates or raise lr_sweep.epochs"
+            f"{judged['train_accuracy'].max():.4f} and {least:g} is needed; "
+            "widen lr_sweep.learning_rates, or raise lr_sweep.epochs (of the clock, "
+            "lr_sweep.range_updates)"
         )
     if rule == "plateau":
         lr_min, lr_max = _plateau(learned, lr_min_share, lr_max_share)
     elif rule == "smith":
-        lr_min, lr_max = _smith(judged, 2 / classes)
+        lr_min, lr_max = _smith(judged, least)
     else:
         lr_min, lr_max = _argmin_tenth(learned)
     return LearningRateBounds(float(lr_min), float(lr_max), rule)
@@ -158,7 +164,12 @@ def _floats(table: pd.DataFrame, *columns: str) -> list[Float64]:
 
 
 def batch_bounds(
-    table: pd.DataFrame, threshold: float = 3.5, stretch: str = "first", classes: int = 10
+    table: pd.DataFrame,
+    threshold: float = 3.5,
+    stretch: str = "first",
+    classes: int = 10,
+    *,
+    least: float | None = None,
 ) -> BatchBounds:
     """Detect bmin and bmax: the stretch of sizes over which accuracy holds.
 
@@ -173,6 +184,7 @@ def batch_bounds(
         threshold: The greatest loss of accuracy per step, in percent of the later accuracy.
         stretch: `first` or `outer`.
         classes: The number of classes, which sets the accuracy above which a size learned.
+        least: That accuracy itself, where the classes are not equally frequent.
 
     Raises:
         InputError: The stretch is unknown, or no step holds; then the message shows every step
@@ -180,28 +192,62 @@ def batch_bounds(
     """
     if stretch not in STRETCHES:
         raise InputError(f"batch_bounds.stretch must be first or outer, but is {stretch!r}")
-    ordered = with_status(table, "batch_size", classes)
+    ordered = with_status(table, "batch_size", least or least_learned(classes))
     learned = (ordered["status"] == LEARNED).to_numpy()
     sizes = ordered["batch_size"].to_numpy(dtype=int)
     accuracies = ordered["train_accuracy"].to_numpy(dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drops = 100 * (accuracies[:-1] - accuracies[1:]) / accuracies[1:]
-    drops[~(learned[:-1] & learned[1:])] = np.nan
-    holds = drops <= threshold
-    if not holds.any():
-        raise InputError(_no_step_holds(sizes, drops, threshold))
-    first = int(np.argmax(holds))
-    unbroken = first + int(np.argmin(np.append(holds[first:], False)))
-    last = unbroken if stretch == "first" else int(np.flatnonzero(holds)[-1]) + 1
+    drops, bmin, bmax = stretch_that_holds(sizes, accuracies, learned, threshold, stretch)
     steps = pd.DataFrame(
         {
             "batch_size": sizes,
             "train_accuracy": accuracies,
-            "relative_drop": np.append(drops, np.nan),
-            "holds": np.append(holds, False),
+            "relative_drop": drops,
+            "holds": drops <= threshold,
         }
     )
-    return BatchBounds(int(sizes[first]), int(sizes[last]), steps)
+    return BatchBounds(int(bmin), int(bmax), steps)
+
+
+def stretch_that_holds(
+    sizes: NDArray[np.int64],
+    accuracies: Float64,
+    learned: NDArray[np.bool_],
+    threshold: float,
+    stretch: str,
+) -> tuple[Float64, int, int]:
+    """Walk the steps from size to size and find those over which accuracy holds.
+
+    This is the algorithm of `batch_bounds` and nothing else: reports draw it from this code.
+
+    Args:
+        sizes: The swept sizes, rising.
+        accuracies: The final training accuracy at each.
+        learned: Whether each learned.
+        threshold: The greatest loss of accuracy per step, in percent of the later accuracy.
+        stretch: `first` ends with the first step that does not hold, `outer` with the last that
+            does.
+
+    Returns:
+        The loss from each size to the next in percent (NaN for the last size, and where one of
+        the two did not learn), bmin and bmax.
+
+    Raises:
+        InputError: No step holds.
+    """
+    drops = np.full(len(sizes), np.nan)
+    inside: list[int] = []
+    broken = False
+    for j in range(len(sizes) - 1):
+        before, after = accuracies[j : j + 2]
+        if learned[j] and learned[j + 1]:
+            drops[j] = 100 * (before - after) / after
+        if drops[j] <= threshold and (stretch == "outer" or not broken):
+            inside.extend(sizes[j : j + 2])
+        else:
+            broken = bool(inside)
+    if not inside:
+        raise InputError(_no_step_holds(sizes, drops[:-1], threshold))
+    return drops, inside[0], inside[-1]
 
 
 def fixed_batch_bounds(bmin: int, bmax: int) -> BatchBounds:

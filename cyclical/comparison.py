@@ -7,24 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cyclical import naming
 from cyclical.arms import describe
+from cyclical.intervals import mean
 from cyclical.plans import Training
 
-CONFIDENCE = 0.95
-BASELINES = {
-    "clr-derived": "fixed-rmsprop",
-    "clr-paper": "fixed-rmsprop",
-    "cyclic-batch-derived": "fixed-sgd",
-    "cyclic-batch-reference": "fixed-sgd",
-    "effective-batch-cyclic": "effective-batch-constant",
-    "combined": "fixed-sgd",
-}
-"""What every arm that cycles must beat: the one with fixed settings and the same optimizer."""
+MUCH = 1.2
 FINDINGS = {
     "clr-derived": "Cycling the learning rate",
     "cyclic-batch-derived": "Cycling the batch size",
     "effective-batch-cyclic": "Cycling the effective batch size",
     "combined": "Cycling both",
+}
+HISTORY = {
+    *("epoch", "updates", "examples"),
+    *("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
 }
 MEASURED = ["test_accuracy", "final_val_accuracy", "final_val_loss", "best_val_accuracy"]
 
@@ -51,22 +48,21 @@ def compare(arms: Sequence[Trained], goal: float = 0.90) -> pd.DataFrame:
         optimistic, as it is picked on these very images), best_val_loss, best_epoch,
         epochs_to_goal (the first epoch with a validation accuracy of `goal`; NaN if there was
         none), test_accuracy and test_loss (after the last epoch; without held-out images the
-        validation images are the test images), held_out (whether images are held out).
+        validation images are the test images), held_out (whether images are held out), and
+        final_NAME of every other column NAME of the histories.
     """
     return pd.DataFrame([_row(arm, goal) for arm in arms])
 
 
 def summarise(
     table: pd.DataFrame,
-    baselines: Mapping[str, str] = BASELINES,
+    baselines: Mapping[str, str],
     published: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> pd.DataFrame:
     """Average each arm over its seeds, and compare it with the fixed settings seed by seed.
 
-    The 95 % interval of a mean of n seeds is mean +- t s / sqrt(n), with s the standard deviation
-    (n - 1 in its denominator) and t the quantile 0.975 of Student's distribution with n - 1
-    degrees of freedom; NaN for one seed. Differences are taken between trainings of one seed,
-    which share initial weights and the order of the examples, and then averaged likewise.
+    Means have 95 % intervals (see `intervals.mean`). Differences are taken between trainings of
+    one seed, which share initial weights and the order of the examples, and then averaged likewise.
 
     Args:
         table: What `compare` returns.
@@ -75,7 +71,8 @@ def summarise(
 
     Returns:
         One row an arm: arm, optimizer, schedule, seeds, epochs, updates, examples (means); of each
-        of MEASURED the mean, and with the endings _low and _high its interval; best_epoch and
+        of MEASURED, and of the other metrics, the mean, and with the endings _low and _high its
+        interval; best_epoch and
         epochs_to_goal (means; NaN where a seed did not reach the goal); baseline ("" for none);
         difference, difference_low, difference_high (test accuracy, the arm's minus the
         baseline's); published_final and published_best (validation accuracy), published_images
@@ -89,7 +86,7 @@ def summarise(
         other = by_arm[baseline]["test_accuracy"] if baseline else np.nan
         rows.append(
             {"arm": arm, **_means_of(of_arm), "baseline": baseline}
-            | _mean(of_arm["test_accuracy"] - other, "difference")
+            | mean(of_arm["test_accuracy"] - other, "difference")
             | _published((published or {}).get(arm, ()))
         )
     return pd.DataFrame(rows)
@@ -103,18 +100,20 @@ def findings(summary: pd.DataFrame) -> list[str]:
     """
     rows = {row["arm"]: row for row in summary.to_dict("records")}
     told = [
-        f"{what}: {_told(rows[arm])}"
+        f"{what}: {_told(rows[arm], rows[rows[arm]['baseline']])}"
         for arm, what in FINDINGS.items()
         if arm in rows and rows[arm]["baseline"]
     ]
     finals = {arm: row["test_accuracy"] for arm, row in rows.items()}
+    against = {row["baseline"] for row in rows.values()}
+    that_cycle = {arm for arm in rows if rows[arm]["baseline"]}
     cycling, fixed = (
         max(
             (arm for arm in finals if arm in kind and np.isfinite(finals[arm])),
             key=finals.__getitem__,
             default="",
         )
-        for kind in (BASELINES, BASELINES.values())
+        for kind in (that_cycle, against)
     )
     if told and cycling and fixed:
         best, other = (f"{arm} {finals[arm]:.4f}" for arm in (cycling, fixed))
@@ -123,18 +122,19 @@ def findings(summary: pd.DataFrame) -> list[str]:
 
 
 def accuracy_by_epoch(arms: Sequence[Trained]) -> pd.DataFrame:
-    """Stack the arms' histories: arm, seed, optimizer, epoch, val_accuracy."""
+    """Stack the arms' histories: arm, seed, optimizer, epoch, updates, examples, val_accuracy."""
+    counts = ["epoch", "updates", "examples"]
     return pd.concat(
         [
-            arm.history[["epoch", "val_accuracy"]].assign(
+            arm.history[[*counts, "val_accuracy"]].assign(
                 arm=arm.training.label,
                 seed=arm.training.seed,
-                optimizer=arm.training.optimizer.described,
+                optimizer=naming.described(arm.training.optimizer),
             )
             for arm in arms
         ],
         ignore_index=True,
-    )[["arm", "seed", "optimizer", "epoch", "val_accuracy"]]
+    )[["arm", "seed", "optimizer", *counts, "val_accuracy"]]
 
 
 def _row(arm: Trained, goal: float) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _row(arm: Trained, goal: float) -> dict[str, Any]:
     return {
         "arm": training.label,
         "seed": training.seed,
-        "optimizer": training.optimizer.described,
+        "optimizer": naming.described(training.optimizer),
         "schedule": describe(training),
         "epochs": len(history),
         "updates": int(final["updates"]),
@@ -161,6 +161,7 @@ def _row(arm: Trained, goal: float) -> dict[str, Any]:
         "test_accuracy": float(tested["test_accuracy"]),
         "test_loss": float(tested["test_loss"]),
         "held_out": arm.test is not None,
+        **{f"final_{name}": float(final[name]) for name in history.columns if name not in HISTORY},
     }
 
 
@@ -172,8 +173,9 @@ def _means_of(of_arm: pd.DataFrame) -> dict[str, Any]:
     named = {name: str(of_arm[name].iloc[0]) for name in ("optimizer", "schedule")}
     counts = {name: float(of_arm[name].mean()) for name in ("epochs", "updates", "examples")}
     measured: dict[str, float] = {}
-    for figure in MEASURED:
-        measured |= _mean(of_arm[figure], figure)
+    others = [name for name in of_arm.columns if name.startswith("final_val_")]
+    for figure in [*MEASURED, *(name for name in others if name not in MEASURED)]:
+        measured |= mean(of_arm[figure], figure)
     reached = {
         name: float(of_arm[name].mean(skipna=False)) for name in ("best_epoch", "epochs_to_goal")
     }
@@ -190,32 +192,30 @@ def _published(epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _mean(values: "pd.Series[float]", name: str) -> dict[str, float]:
-    """Return the mean and the ends of its interval; NaN where a value is not finite."""
-    from scipy.special import stdtrit  # only where a comparison is computed anew
+def _told(row: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+    """Tell one arm's difference to its baseline, in points (hundredths of accuracy).
 
-    values, count = values.where(np.isfinite(values)), len(values)
-    mean = float(values.mean(skipna=False))
-    half = np.nan
-    if count > 1:
-        quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
-        half = quantile * float(values.std(skipna=False)) / count**0.5
-    return {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
-
-
-def _told(row: Mapping[Any, Any]) -> str:
-    """Tell one arm's difference to its baseline, in points (hundredths of accuracy)."""
+    More updates, or fewer, may explain it as well: they are named where they differ by a fifth.
+    """
     difference, low, high = (
         100 * row[name] for name in ("difference", "difference_low", "difference_high")
     )
     seeds, baseline = int(row["seeds"]), row["baseline"]
     if not np.isfinite(difference):
         return f"not comparable with {baseline}, as a training diverged"
-    better = f"{abs(difference):.1f} points {'better' if difference > 0 else 'worse'} than"
+    ratio = row["updates"] / other["updates"]
+    if not 1 / MUCH < ratio < MUCH:
+        baseline += f" with {ratio:.2g} times its updates"
+    word = "better" if difference > 0 else "worse"
     if seeds == 1:
-        how = better if round(difference, 1) else "level with"
+        how = (
+            f"{word} by {abs(difference):.1f} points than" if round(difference, 1) else "level with"
+        )
         return f"{how} {baseline} (one seed: --seeds 5 would show how much is chance)"
-    interval = f"95 % interval {low:+.1f} to {high:+.1f}"
-    if low <= 0 <= high or not round(difference, 1):
+    if low <= 0 <= high:
+        interval = f"95 % interval {low:+.1f} to {high:+.1f}"
         return f"no difference from {baseline} that {seeds} seeds can show ({interval})"
-    return f"{better} {baseline} ({interval}, {seeds} seeds)"
+    low, high = sorted((abs(low), abs(high)))
+    digits = 1 if round(low, 1) else 2
+    interval = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {seeds} seeds"
+    return f"{word} by {abs(difference):.{digits}f} points than {baseline} ({interval})"

@@ -28,15 +28,24 @@ from cyclical.style import (
 Published = Mapping[str, Sequence[Mapping[str, Any]]]
 Named = tuple[str, tuple[float, float], Look]  # an arm, the end of its line, its look
 NONE: Published = {}
+AGAINST = {
+    "epoch": "epoch",
+    "updates": "updates of the weights",
+    "seconds": "seconds of training, beside others",
+}
 ABOVE: Look = {"textcoords": "offset points", "ha": "center", "color": GREY, "fontsize": "small"}
 
 
-def validation(histories: pd.DataFrame, published: Published = NONE) -> bytes:
+def validation(
+    histories: pd.DataFrame, published: Published = NONE, against: str = "epoch"
+) -> bytes:
     """Draw all arms' validation accuracy by epoch: the PNG of `validation_figure`."""
-    return png(validation_figure, histories, published)
+    return png(validation_figure, histories, published, against)
 
 
-def validation_figure(histories: pd.DataFrame, published: Published = NONE) -> Figure:
+def validation_figure(
+    histories: pd.DataFrame, published: Published = NONE, against: str = "epoch"
+) -> Figure:
     """Draw validation accuracy by epoch, one panel an optimizer, one line an arm: its seeds' mean.
 
     With several seeds, each has a faint line of its own. The arms are named at the right with
@@ -44,8 +53,10 @@ def validation_figure(histories: pd.DataFrame, published: Published = NONE) -> F
     never. The published run is dotted, up to the last epoch that was trained here.
 
     Args:
-        histories: One row an arm, seed and epoch: arm, seed, optimizer, epoch, val_accuracy.
+        histories: One row an arm, seed and epoch: arm, seed, optimizer, epoch, val_accuracy, and
+            the column that they are drawn against.
         published: Arm -> the published run's epochs, with epoch and val_accuracy.
+        against: A column of AGAINST: what the end of every epoch had cost, the seeds' mean.
     """
     epochs = int(histories["epoch"].max())
     beside = {
@@ -60,14 +71,14 @@ def validation_figure(histories: pd.DataFrame, published: Published = NONE) -> F
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)
     looks = {arm: look(number) for number, arm in enumerate(histories["arm"].unique())}
     for axis, (optimizer, rows) in zip(axes[:, 0], panels, strict=True):
-        _draw_panel(axis, rows, looks, beside)
+        _draw_panel(axis, rows, looks, beside, against)
         axis.set_title(str(optimizer), loc="left")
     seeds = histories["seed"].nunique()
     mean = f"mean of {seeds} seeds" if seeds > 1 else "share of the images"
     for axis in axes[:, 0]:
         axis.set_ylabel(f"validation accuracy\n({mean})")
-    axes[-1, 0].set_xlabel("epoch")
-    ticks(axes[-1, 0].xaxis, ticker.MaxNLocator(integer=True), "{:g}".format)
+    axes[-1, 0].set_xlabel(AGAINST[against])
+    ticks(axes[-1, 0].xaxis, ticker.MaxNLocator(integer=True), "{:,g}".format)
     return figure
 
 
@@ -131,10 +142,10 @@ def _told(mean: float, high: float) -> str:
 
 
 def _draw_panel(
-    axis: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], beside: Published
+    axis: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], beside: Published, against: str
 ) -> None:
     named = [
-        _draw_arm(axis, str(arm), history, looks[str(arm)])
+        _draw_arm(axis, str(arm), history, looks[str(arm)], against)
         for arm, history in rows.groupby("arm", sort=False)
     ]
     drawn = [str(arm) for arm in rows["arm"].unique() if arm in beside]
@@ -160,15 +171,16 @@ def _draw_published(
     return name + few, (epochs[-1], accuracies[-1]), dotted
 
 
-def _draw_arm(axis: Axes, arm: str, history: pd.DataFrame, look: Look) -> Named:
+def _draw_arm(axis: Axes, arm: str, history: pd.DataFrame, look: Look, against: str) -> Named:
     """Draw the mean over the seeds, and each seed if there are more; return the mean's end."""
     by_seed = history.pivot(index="epoch", columns="seed", values="val_accuracy")
-    epochs, accuracy = by_seed.index.to_numpy(), by_seed.to_numpy(dtype=float)
+    spent = history.groupby("epoch")[against].mean().to_numpy(dtype=float)
+    accuracy = by_seed.to_numpy(dtype=float)
     if accuracy.shape[1] > 1:
-        axis.plot(epochs, accuracy, color=look["color"], alpha=0.35, linewidth=0.6)
-    every = (ARM_MARKS.index(look["marker"]) % 4, 4) if len(epochs) > 8 else 1
-    axis.plot(epochs, accuracy.mean(axis=1), markevery=every, **look)
-    return arm, (epochs[-1], accuracy[-1].mean()), look
+        axis.plot(spent, accuracy, color=look["color"], alpha=0.35, linewidth=0.6)
+    every = (ARM_MARKS.index(look["marker"]) % 4, 4) if len(spent) > 8 else 1
+    axis.plot(spent, accuracy.mean(axis=1), markevery=every, **look)
+    return arm, (spent[-1], accuracy[-1].mean()), look
 
 
 def _accuracy_limits(

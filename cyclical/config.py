@@ -3,111 +3,115 @@
 Every number of the experiment is a field here. Field names are what `--set field=value` takes.
 """
 
-import difflib
-import json
-import re
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from cyclical.errors import InputError
+from cyclical.values import (
+    BatchPair,
+    Count,
+    DataName,
+    Distinct,
+    Doublings,
+    Epochs,
+    FilePath,
+    Frozen,
+    GradientNoise,
+    Measure,
+    Measures,
+    ModelName,
+    Optimizer,
+    Policy,
+    Precision,
+    Rate,
+    RatePair,
+    Seeds,
+)
 
-T = TypeVar("T")
-
-
-def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    if len(set(values)) < len(values):
-        twice = next(value for value in values if values.count(value) > 1)
-        raise ValueError(f"{twice} is named twice")
-    return values
-
-
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] >= pair[1]:
-        raise ValueError(f"lr_min must be below lr_max, not {pair[0]:g} and {pair[1]:g}")
-    return pair
-
-
-def _doublings(pair: tuple[int, int]) -> tuple[int, int]:
-    bmin, bmax = pair
-    ratio = bmax // bmin
-    if bmax % bmin or ratio & (ratio - 1) or ratio < 1:
-        raise ValueError(f"bmax must be bmin times a power of two, not {bmin} and {bmax}")
-    return pair
-
-
-def _each_a_doubling(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    for low, high in pairwise(sorted(sizes)):
-        ratio, rest = divmod(high, low)
-        if rest or ratio & (ratio - 1):
-            raise ValueError(
-                "each size must be the one before times a power of two, so that a cycle reaches "
-                f"it by doubling, unlike {low} and {high}"
-            )
-    return sizes
-
-
-POLICIES = ("triangular", "triangular2", "exp_range")
-REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-
-def _policy(name: str) -> str:
-    if name not in POLICIES and not REFERENCE.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is neither {', '.join(POLICIES)} nor your own scale function, "
-            "written package.module:function"
-        )
-    return name
-
-
-Policy = Annotated[str, AfterValidator(_policy)]
-Rate = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Distinct = AfterValidator(_distinct)
-Doublings = AfterValidator(_each_a_doubling)
-RatePair = Annotated[tuple[Rate, Rate], AfterValidator(_rising)]
-BatchPair = Annotated[tuple[Count, Count], AfterValidator(_doublings)]
-
-
-class Frozen(BaseModel):
-    """A value: immutable, comparable, with no unknown fields, no coercion and no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+SGD = Optimizer(name="sgd")
 
 
 class Data(Frozen):
     """Which images are studied; null counts mean all.
 
+    `name`: fashion_mnist, mnist, cifar10, cifar100, or package.module:function, which returns
+    ((x_train, y_train), (x_test, y_test)). `path` names files of your own instead: an .npz file, or
+    a folder (docs/your-model.md), of which the counts are the most that are taken.
     With `validation_split` > 0 that share of the training images is held out: every epoch is scored
     on it, and the test images are scored once, when a training has ended.
     """
 
-    name: Literal["fashion_mnist"] = "fashion_mnist"
-    path: Path | None = None
+    name: DataName = "fashion_mnist"
+    path: FilePath | None = None
     train_images: Count | None = None
     test_images: Count | None = None
     validation_split: float = Field(default=0.0, ge=0, lt=1)
 
+    @property
+    def user_code(self) -> tuple[str, ...]:
+        """Name the user's own function that the data come from, if one does."""
+        return (self.name,) if ":" in self.name and self.path is None else ()
+
+    @property
+    def images_trained_on(self) -> int:
+        """How many there will be, about, before the data are loaded."""
+        return round((self.train_images or 60_000) * (1 - self.validation_split))
+
+
+LR_RULES = {
+    "sweep": ("plateau", "smith", "argmin_tenth"),
+    "clock": ("plateau", "smith", "argmin_tenth"),
+    "range_test": ("smith", "steepest", "minimum_tenth", "valley"),
+}
+"""By which rules the result of each method of lr_sweep can be read."""
+
 
 class LrSweep(Frozen):
-    """The learning rates that are tried, with SGD without momentum."""
+    """The learning rates that are tried.
 
+    `method`: `sweep` trains at each rate; `range_test` trains once while the rate rises;
+    `clock` does so twice and predicts from it where every rate would end. The last two make
+    `range_updates` updates, null for 5 % of the sweep's, and return rates of `learning_rates`.
+    `give_up` ends a point of the sweep after an epoch that leaves no hope to learn, which spares
+    the least rates most of their epochs.
+    """
+
+    method: Literal["sweep", "range_test", "clock"] = "sweep"
     learning_rates: Annotated[tuple[Rate, ...], Distinct] = Field(
-        default=tuple(float(f"1e{power}") for power in range(1, -10, -1)), min_length=1
+        default=tuple(float(f"1e{power}") for power in range(1, -10, -1)),
+        min_length=1,
+        max_length=1000,
     )
-    epochs: Count = 5
+    epochs: Epochs = 5
     batch_size: Count = 64
+    optimizer: Optimizer = SGD
+    give_up: bool = False
+    range_updates: Annotated[int, Field(ge=10, le=10_000_000)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _options_have_an_effect(self) -> Self:
+        if self.give_up and self.method != "sweep":
+            raise ValueError("give_up is for the method sweep alone")
+        if self.range_updates and self.method == "sweep":
+            raise ValueError("range_updates is for the methods range_test and clock alone")
+        if len(self.learning_rates) < 2 and self.method != "sweep":
+            raise ValueError(f"the method {self.method} needs two learning_rates or more")
+        return self
 
 
 class LrBounds(Frozen):
-    """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep."""
+    """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep.
 
-    rule: Literal["plateau", "smith", "argmin_tenth"] = "plateau"
+    `plateau` and `argmin_tenth` take the sweep or what the clock predicts, `steepest`,
+    `minimum_tenth` and `valley` the range test, and `smith` any of them.
+    """
+
+    rule: Literal["plateau", "smith", "argmin_tenth", "steepest", "minimum_tenth", "valley"] = (
+        "plateau"
+    )
     lr_min_share: float = Field(default=0.85, gt=0, le=1)
     lr_max_share: float = Field(default=0.93, gt=0, le=1)
     fixed: RatePair | None = None
@@ -122,6 +126,10 @@ class LrBounds(Frozen):
 class Clr(Frozen):
     """Training with a cyclical learning rate; `step_size` is the half-cycle in updates.
 
+    Keras's RMSprop has its `epsilon` inside the root, lr g / sqrt(v + epsilon); the published
+    run's Keras added 1e-7 outside the root, which {"name": "rmsprop", "epsilon": 1e-14} comes
+    closest to.
+
     `policy` may name a function of your own, package.module:function, that scales the amplitude: it
     is called with the number of the cycle (from 1) or of the update (from 0), as `scale_of` says,
     and returns a factor of lr_max - lr_min, such as 1 / 2 ** (cycle - 1); above 1 the rate leaves
@@ -133,16 +141,26 @@ class Clr(Frozen):
     gamma: float = Field(default=0.99994, gt=0, le=1)
     step_size: Count = 2000
     batch_size: Count = 64
+    optimizer: Optimizer = Optimizer(name="rmsprop")
     paper: RatePair = (0.001, 0.006)
 
 
 class BatchSweep(Frozen):
-    """The batch sizes that are tried, with SGD at lr_min."""
+    """The batch sizes that are tried, at lr_min.
+
+    `budget`: each size makes the same `epochs`, or as many updates as lr_sweep.batch_size makes in
+    them, so that the large sizes see more examples; each is then judged by the updates of its last
+    such epoch. `noise` tells how the gradient noise scale is measured, on the swept size nearest to
+    its batch_size, after every epoch; null for not at all.
+    """
 
     batch_sizes: Annotated[tuple[Count, ...], Distinct, Doublings] = Field(
         default=tuple(16 << power for power in range(10)), min_length=1
     )
-    epochs: Count = 5
+    epochs: Epochs = 5
+    budget: Literal["epochs", "updates"] = "epochs"
+    optimizer: Optimizer = SGD
+    noise: GradientNoise | None = GradientNoise()
 
 
 class BatchBounds(Frozen):
@@ -157,31 +175,32 @@ class BatchBounds(Frozen):
 
 
 class CyclicBatch(Frozen):
-    """Training with a batch size that cycles from epoch to epoch, with SGD.
+    """Training with a batch size that cycles from epoch to epoch.
 
     `spacing` and `order` shape the cycle between bmin and bmax; `reference` is what the published
     run trained.
     """
 
     learning_rate: Rate = 0.01
+    optimizer: Optimizer = SGD
     spacing: Literal["exponential", "linear"] = "exponential"
     order: Literal["ascending", "descending"] = "ascending"
-    reference: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1)
+    reference: tuple[Count, ...] = Field(default=(16, 32, 64), min_length=1, max_length=1000)
 
 
 class EffectiveBatch(Frozen):
-    """Training with gradients averaged over micro-batches, with SGD at lr_min.
+    """Training with gradients averaged over micro-batches, at lr_min.
 
     An update averages `group` micro-batches, or 1, 2, ... `group` of them and round again.
     """
 
     micro_batch: Count = 256
-    group: Count = 16
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    group: Annotated[int, Field(ge=1, le=1000)] = 16
+    optimizer: Optimizer = Optimizer(name="sgd", momentum=0.9)
 
 
 class Combined(Frozen):
-    """Training with both cycling, with SGD: the learning rate follows the batch size.
+    """Training with both cycling: the learning rate follows the batch size.
 
     Without `lr_at_bmin` the rate is cyclic_batch.learning_rate at fixed.batch_size, scaled down
     linearly to bmin: 0.01 bmin / 64.
@@ -189,13 +208,15 @@ class Combined(Frozen):
 
     scaling: Literal["linear", "sqrt"] = "linear"
     lr_at_bmin: Rate | None = None
+    optimizer: Optimizer = SGD
 
 
 class Fixed(Frozen):
-    """The fixed settings that cycling must beat: SGD at this rate, RMSprop at lr_max."""
+    """The fixed settings that cycling must beat: at this rate, and clr.optimizer at lr_max."""
 
     learning_rate: Rate = 0.01
     batch_size: Count = 64
+    optimizer: Optimizer = SGD
 
 
 class Comparison(Frozen):
@@ -205,21 +226,32 @@ class Comparison(Frozen):
 
 
 class Arms(Frozen):
-    """What all full trainings share.
+    """What all full trainings share; `seeds`, null for those of the experiment, are theirs."""
 
-    `rmsprop_epsilon` stands inside RMSprop's root, lr g / sqrt(v + epsilon); null is Keras's 1e-7.
-    The published run's Keras added 1e-7 outside the root, which 1e-14 comes closest to.
-    """
-
-    epochs: Count = 20
-    rmsprop_epsilon: Rate | None = None
+    epochs: Epochs = 20
+    seeds: Seeds | None = None
 
 
 class Experiment(Frozen):
-    """The whole experiment, defaults as in the published notebook run."""
+    """The whole experiment, defaults as in the published notebook run.
+
+    `model`: lenet5, resnet, mlp, a saved .keras file (its architecture), or
+    package.module:function, which takes the shape of an image and the number of classes and returns
+    a Keras model. `loss` and `metrics`: functions of Keras's by name, or package.module:function,
+    of targets and outputs; every metric is averaged over the validation images after every epoch.
+    An optimizer, a loss or a metric is a name, or {"name": ..., argument: ...}.
+    `gpus` are trained on, null for all there are, 0 for the CPU; as many `workers` train side by
+    side, null for one a GPU, or one a processor core. An update on more examples than
+    `micro_batch`, if that is set, averages the gradients of parts of that size, each normalised
+    (batch normalisation) by itself: less memory, and not quite the same numbers.
+    """
 
     data: Data = Data()
-    model: Literal["lenet5"] = "lenet5"
+    model: ModelName = "lenet5"
+    loss: Measure = Measure(name="sparse_categorical_crossentropy")
+    metrics: Measures = ()
+    precision: Precision = "float32"
+    micro_batch: Count | None = None
     lr_sweep: LrSweep = LrSweep()
     lr_bounds: LrBounds = LrBounds()
     clr: Clr = Clr()
@@ -231,9 +263,26 @@ class Experiment(Frozen):
     fixed: Fixed = Fixed()
     training: Arms = Arms()
     comparison: Comparison = Comparison()
-    seeds: Annotated[tuple[Seed, ...], Distinct] = Field(default=(0,), min_length=1)
+    seeds: Seeds = (0,)
     workers: Count | None = None
-    artifacts: Path = Path("artifacts")
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    artifacts: FilePath = Path("artifacts")
+
+    @pydantic.model_validator(mode="after")
+    def _rule_fits_method(self) -> Self:
+        method, rule = self.lr_sweep.method, self.lr_bounds.rule
+        if rule not in LR_RULES[method] and not self.lr_bounds.fixed:
+            others = [name for name, rules in LR_RULES.items() if rule in rules]
+            raise ValueError(
+                f"lr_bounds.rule {rule} does not go with lr_sweep.method {method}: take "
+                f"{', '.join(LR_RULES[method])}, or lr_sweep.method {' or '.join(others)}"
+            )
+        return self
+
+    @property
+    def arm_seeds(self) -> tuple[int, ...]:
+        """The seeds of the full trainings."""
+        return self.training.seeds or self.seeds
 
     @property
     def batch_sizes(self) -> dict[str, int]:
@@ -270,88 +319,3 @@ Command: `cyclical run`.
 """
 
 PROFILES: Mapping[str, Experiment] = {"quick": QUICK, "notebook": NOTEBOOK}
-
-
-def resolve(
-    profile: str, settings: Mapping[str, Any] | None = None, seeds: int | None = None
-) -> Experiment:
-    """Build the experiment: a profile, changed by `settings` (dotted field -> value).
-
-    Args:
-        profile: A name of PROFILES.
-        settings: Dotted field name -> value of the JSON type that the field takes.
-        seeds: Shorthand for seeds 0 to seeds - 1.
-
-    Raises:
-        InputError: Unknown profile or field (with the nearest known name), or a value that the
-            field does not take.
-    """
-    if profile not in PROFILES:
-        raise InputError(f"unknown profile {profile!r}: known are {', '.join(PROFILES)}")
-    if seeds is not None and seeds < 1:
-        raise InputError(f"--seeds must be at least 1, but is {seeds}")
-    values = json.loads(PROFILES[profile].model_dump_json())
-    for field, value in (settings or {}).items():
-        _put(values, field, value)
-    if seeds is not None:
-        values["seeds"] = list(range(seeds))
-    try:
-        return Experiment.model_validate_json(json.dumps(values, default=str))
-    except ValidationError as error:
-        raise InputError(_one_line(error)) from None
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read `field=value` pairs: the value as JSON, else as text.
-
-    >>> parse_settings(["lr_sweep.epochs=2", "data.path=/tmp/x"])
-    {'lr_sweep.epochs': 2, 'data.path': '/tmp/x'}
-    """
-    settings = {}
-    for pair in pairs:
-        field, equals, text = pair.partition("=")
-        if not equals:
-            raise InputError(f"--set takes field=value, but got {pair!r}")
-        settings[field.strip()] = _json_or_text(text)
-    return settings
-
-
-def fields(model: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
-    """List the dotted names of all settable fields."""
-    names = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += fields(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
-
-
-def _put(values: dict[str, Any], field: str, value: Any) -> None:
-    known = fields()
-    if field not in known:
-        near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)[0]
-        raise InputError(f"unknown field {field!r}: did you mean {near!r}?")
-    *parents, name = field.split(".")
-    for parent in parents:
-        values = values[parent]
-    values[name] = value
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:  # JSONDecodeError, or an integer of more digits than Python reads
-        return text
-
-
-def _one_line(error: ValidationError) -> str:
-    """Name the first wrong field, its value and what is wanted."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "experiment"
-    message = first["msg"].removeprefix("Value error, ")
-    got = (
-        "" if first["type"] == "value_error" else f", not {json.dumps(first['input'], default=str)}"
-    )
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {message[0].lower()}{message[1:]}{got}{more}"

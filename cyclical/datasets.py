@@ -1,69 +1,30 @@
-"""Fashion-MNIST: found on this machine, checked to the bit, and turned into tables and back.
+"""The data that are studied: read from where they lie, checked, cut, and divided."""
 
-The data are four IDX files (see `IDX_FILES`), each gzipped or raw: a header of big-endian 32-bit
-numbers (a magic number, then the length of each dimension) and one byte for each value.
-"""
-
-import gzip
-import hashlib
-import json
-import math
-import os
-import struct
-import zlib
-from collections.abc import Mapping
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from cyclical import fashion_mnist, sources
 from cyclical.errors import InputError
+from cyclical.examples import Part, Pixels
+from cyclical.sources import Arrays, Found
 
-UInt8 = NDArray[np.uint8]
-
-NAME = "fashion_mnist"
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-MD5: Mapping[str, str] = MappingProxyType(
-    {
-        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-    }
-)
-"""MD5 of each decompressed IDX file."""
-IDX_FILES = tuple(MD5)
-"""Names of the IDX files, without `.gz`: train images and labels, test images and labels."""
-REMEDY = "run `cyclical data`, or name a folder with the four IDX files: `--set data.path=FOLDER`"
-"""How to mend data that are missing or damaged; every such error ends with it."""
-
-_IMAGE_SHAPE = (28, 28, 1)
-_UINT8_MAGIC = 0x0800
-_LARGEST_BODY_BYTES = 1 << 26  # the training images have 47 MB; a header may promise no more
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Images and what they show: uint8 of shape (n, 28, 28, 1), and uint8 of shape (n,)."""
-
-    images: UInt8
-    labels: UInt8
+KNOWN = {
+    fashion_mnist.NAME: (60_000, 10, (28, 28, 1)),
+    "mnist": (60_000, 10, (28, 28, 1)),
+    "cifar10": (50_000, 10, (32, 32, 3)),
+    "cifar100": (50_000, 100, (32, 32, 3)),
+}
+"""Training images, classes and an image's shape of the data sets that are known by name."""
+MOST_CLASSES = 10_000
+FARTHEST = 100.0
+"""Pixels that are no whole numbers from 0 to 255 may lie so far from 0."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +38,24 @@ class Dataset:
     test: Part
     class_names: tuple[str, ...]
     validation: Part | None = None
+    is_fashion: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class _Idx:
-    path: Path
-    values: UInt8
-    md5: str
+@dataclass(frozen=True)
+class About:
+    """What the trainings and their judgement need to know of the data.
+
+    `most_frequent` is the share of the most frequent class among the training images;
+    `is_fashion` says whether they are Fashion-MNIST's.
+    """
+
+    height: int
+    width: int
+    channels: int
+    train_images: int
+    classes: int
+    most_frequent: float
+    is_fashion: bool
 
 
 def load(
@@ -93,31 +65,77 @@ def load(
     test_images: int | None,
     validation_split: float = 0.0,
 ) -> Dataset:
-    """Read a data set and check it: structure, counts, and the MD5 of every file.
+    """Read a data set and check it: types, shapes, ranges, counts, labels.
+
+    It warns, in the log, of test images that are training images too, and of a training part that
+    lacks classes.
 
     Args:
-        name: The data set; `fashion_mnist` is the one there is.
-        path: The folder of the four IDX files; None looks where `find_source` does.
-        train_images: How many training images, the first n; None for all 60,000.
-        test_images: How many test images, the first n; None for all 10,000.
+        name: fashion_mnist, mnist, cifar10, cifar100, or package.module:function.
+        path: The user's own data, see `sources.FORMS`, or Fashion-MNIST's folder; None goes by
+            the name.
+        train_images: How many training images, the first n; None for all. Of the user's own data,
+            whose number is not known before, at most so many.
+        test_images: How many test images, likewise.
         validation_split: The share of these training images that is held out, see `hold_out`.
 
     Raises:
-        InputError: The name is unknown, no source is found, a file is missing or damaged, a
-            count is below 1 or above the number of images there are, or the split leaves a part
-            empty.
+        InputError: No source is found, it is damaged or too large, what it holds are no images
+            with labels, a count is below 1 or above the number of images there are, or the split
+            leaves a part empty.
     """
-    if name != NAME:
-        raise InputError(f"data.name must be {NAME}, but is {name!r}: no other data set is known")
     _check_at_least_one("data.train_images", train_images)
     _check_at_least_one("data.test_images", test_images)
-    folder = find_source(path)
-    train = _first("data.train_images", _read_part(folder, *IDX_FILES[:2]), train_images)
-    test = _first("data.test_images", _read_part(folder, *IDX_FILES[2:]), test_images)
+    found = sources.read(name, path)
+    images = {part: _images(getattr(found, part)[0], part) for part in sources.PARTS}
+    if images["train"].shape[1:] != images["test"].shape[1:] or (
+        images["train"].dtype != images["test"].dtype
+    ):
+        of_train, of_test = (f"{each.shape[1:]} {each.dtype}" for each in images.values())
+        raise InputError(f"training images are {of_train}, test images {of_test}: make them equal")
+    labels, class_names = _labels(found)
+    own = path is not None and not found.is_fashion
+    train, test = (
+        _first(
+            f"data.{part}_images",
+            Part(images[part], labels[part]),
+            min(count, len(labels[part])) if count and (own or ":" in name) else count,
+        )
+        for part, count in zip(sources.PARTS, (train_images, test_images), strict=True)
+    )
+    _warn(train, test, len(class_names))
     if not validation_split:
-        return Dataset(train, test, CLASS_NAMES)
+        return Dataset(train, test, class_names, is_fashion=found.is_fashion)
     kept, held_out = hold_out(train, validation_split)
-    return Dataset(kept, test, CLASS_NAMES, held_out)
+    return Dataset(kept, test, class_names, held_out, found.is_fashion)
+
+
+def about(dataset: Dataset) -> About:
+    """Describe a data set."""
+    count, height, width, channels = dataset.train.images.shape
+    most = int(np.bincount(dataset.train.labels).max())
+    classes = len(dataset.class_names)
+    return About(
+        height, width, channels, count, classes, most / count, is_fashion=dataset.is_fashion
+    )
+
+
+def expected(
+    name: str, path: Path | None, train_images: int | None, validation_split: float = 0.0
+) -> About:
+    """Say what `load` will give: from memory where the data are known by name, else by doing it.
+
+    Raises:
+        InputError: There are no such data.
+    """
+    if path is not None or name not in KNOWN:
+        return about(load(name, path, train_images, None, validation_split))
+    if name == fashion_mnist.NAME:
+        fashion_mnist.find_source(None)
+    images, classes, (height, width, channels) = KNOWN[name]
+    kept = round(min(images, train_images or images) * (1 - validation_split))
+    fashion = name == fashion_mnist.NAME
+    return About(height, width, channels, kept, classes, 1 / classes, is_fashion=fashion)
 
 
 def hold_out(part: Part, share: float) -> tuple[Part, Part]:
@@ -144,65 +162,6 @@ def hold_out(part: Part, share: float) -> tuple[Part, Part]:
     )
 
 
-def find_source(path: Path | None) -> Path:
-    """Return the absolute path of the first folder that holds all four IDX files.
-
-    A folder that is named is the only one looked at. Else, in this order: `data/fashion-mnist`
-    in the current directory, the folder of Debian's package `dataset-fashion-mnist`, Keras's
-    cache (below `KERAS_HOME` or `~/.keras`). The files' contents are not looked at here.
-
-    Raises:
-        InputError: The named folder, or every one of the others, lacks a file.
-    """
-    folders = [_expanded(path)] if path is not None else _usual_folders()
-    tried = []
-    for folder in map(Path.absolute, folders):
-        lacking = [name for name in IDX_FILES if _file_of(folder, name) is None]
-        if not lacking:
-            return folder
-        some = lacking if len(lacking) < len(IDX_FILES) else []
-        tried.append(f"{folder} (no readable {', '.join(some)})" if some else str(folder))
-    what = "data.path: " if path is not None else ""
-    what += f"the four files of Fashion-MNIST, .gz or raw, are not in {' or '.join(tried)}"
-    raise InputError(f"{what}: {REMEDY}")
-
-
-def normalised(images: UInt8) -> NDArray[np.float32]:
-    """Scale pixels to float32 in [0, 1], x / 255, same shape.
-
-    >>> normalised(np.array([0, 51, 255], dtype=np.uint8)).tolist()
-    [0.0, 0.20000000298023224, 1.0]
-    """
-    return np.divide(images, 255, dtype=np.float32)
-
-
-def to_table(part: Part) -> pa.Table:
-    """Lay images out as a table, one row an image; `from_table` is the exact inverse.
-
-    Returns:
-        Columns `pixels` (a list of uint8 of fixed length, row by row of the image) and `label`
-        (uint8); the shape of one image stands in the schema's metadata as `image_shape` (JSON).
-    """
-    shape = part.images.shape[1:]
-    values = pa.array(part.images.reshape(-1))
-    pixels = pa.FixedSizeListArray.from_arrays(values, math.prod(shape))
-    metadata = {"image_shape": json.dumps(shape)}
-    schema = pa.schema([("pixels", pixels.type), ("label", pa.uint8())], metadata=metadata)
-    return pa.Table.from_arrays([pixels, pa.array(part.labels)], schema=schema)
-
-
-def from_table(table: pa.Table) -> Part:
-    """Read images back from a table that `to_table` made, also one that was sliced or chunked.
-
-    Raises:
-        InputError: The columns, their types or the metadata are not those of `to_table`.
-    """
-    shape = _table_image_shape(table)
-    pixels = table["pixels"].combine_chunks().flatten()
-    images = pixels.to_numpy().reshape(table.num_rows, *shape)
-    return Part(images, table["label"].combine_chunks().to_numpy())
-
-
 def class_counts(dataset: Dataset) -> pd.DataFrame:
     """Count the images of each class.
 
@@ -219,33 +178,109 @@ def class_counts(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def to_idx(values: UInt8) -> bytes:
-    """Write uint8 values of any shape as the bytes of an IDX file.
+def _images(values: NDArray[Any], part: str) -> Pixels:
+    """Check images; return them as bytes, or floats, of shape (n, height, width, 1 or 3)."""
+    if values.ndim == 3:
+        values = values[..., np.newaxis]
+    if values.ndim != 4 or values.shape[3] not in {1, 3} or 0 in values.shape:
+        channels_first = values.ndim == 4 and values.shape[1] in {1, 3}
+        hint = ": channels come last, np.moveaxis(x, 1, -1)" if channels_first else ""
+        raise InputError(
+            f"{part} images must be of shape (n, height, width) or (n, height, width, 1 or 3), "
+            f"but are {values.shape}{hint}"
+        )
+    if values.dtype.kind not in "uif":
+        hint = ": x.astype('float32')" if values.dtype.kind == "b" else ""
+        raise InputError(f"{part} images must be numbers, but are {values.dtype}{hint}")
+    least, most = values.min(), values.max()
+    if values.dtype.kind in "ui":
+        if least < 0 or most > 255:
+            raise InputError(
+                f"{part} images hold whole numbers from {least} to {most}: they must lie between "
+                "0 and 255, or be floats"
+            )
+        return values.astype(np.uint8, copy=False)
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).any(axis=(1, 2, 3)).sum())
+        raise InputError(f"{bad} {part} images hold NaN or infinity: leave them out, or mend them")
+    if max(-least, most) > FARTHEST:
+        raise InputError(
+            f"{part} images hold floats from {least:g} to {most:g}: scale them to about 0 to 1, or "
+            "give whole numbers from 0 to 255 (uint8)"
+        )
+    return values.astype(np.float32, copy=False)
 
-    >>> to_idx(np.array([7, 9], dtype=np.uint8)).hex(" ", 4)
-    '0000 08010000 00020709'
-    """
-    header = (_UINT8_MAGIC + values.ndim, *values.shape)
-    return struct.pack(f">{len(header)}I", *header) + values.tobytes()
+
+def _labels(found: Found) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Check labels; return them as numbers from 0, by part, and the names of the classes."""
+    labels = {part: _flat(getattr(found, part), part) for part in sources.PARTS}
+    kinds = {"text" if each.dtype.kind == "U" else each.dtype.kind for each in labels.values()}
+    names = found.class_names
+    if kinds == {"text"}:
+        known = np.unique(labels["train"])
+        strange = sorted(set(labels["test"].tolist()) - set(known.tolist()))
+        if strange:
+            raise InputError(f"test images are of {strange[0]!r}, a class without training images")
+        labels = {part: np.searchsorted(known, each) for part, each in labels.items()}
+        names = tuple(map(str, known))
+    elif not kinds <= {"u", "i"}:
+        raise InputError(
+            "labels must be whole numbers or names, one an image, but are "
+            f"{labels['train'].dtype} and {labels['test'].dtype}: y.astype(int), or astype(str)"
+        )
+    classes = len(names or ()) or int(labels["train"].max()) + 1
+    for part, each in labels.items():
+        if each.min() < 0 or each.max() >= classes:
+            named = f", as there are {classes} names of classes" if names else ""
+            raise InputError(
+                f"{part} labels run from {each.min()} to {each.max()}: they must count from 0 to "
+                f"{classes - 1}{named}"
+            )
+    if not 2 <= classes <= MOST_CLASSES:
+        raise InputError(f"there are {classes} classes: it takes 2 to {MOST_CLASSES}")
+    lacking = np.setdiff1d(np.arange(classes), labels["train"])
+    if len(lacking):
+        raise InputError(
+            f"no training image has the label {lacking[0]}"
+            + (f" (nor {len(lacking) - 1} others)" if len(lacking) > 1 else "")
+            + ": labels must count from 0 on without gaps"
+        )
+    kind = np.min_scalar_type(classes - 1)
+    return (
+        {part: each.astype(kind) for part, each in labels.items()},
+        names or tuple(map(str, range(classes))),
+    )
 
 
-def _usual_folders() -> list[Path]:
-    return [
-        Path("data/fashion-mnist"),
-        Path("/usr/share/datasets/fashion-mnist"),
-        _expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets/fashion-mnist",
-    ]
+def _flat(found: Arrays, part: str) -> NDArray[Any]:
+    images, labels = found
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2:
+        raise InputError(f"{part} labels have {labels.shape[1]} columns: give y.argmax(axis=1)")
+    if labels.shape != images.shape[:1]:
+        raise InputError(f"there are {len(images)} {part} images, but labels of {labels.shape}")
+    return labels
 
 
-def _expanded(path: str | Path) -> Path:
-    # Path.expanduser raises where there is no home; this leaves "~", where nothing is found.
-    return Path(os.path.expanduser(path))  # noqa: PTH111
-
-
-def _file_of(folder: Path, name: str) -> Path | None:
-    # os.access, because Path.is_file raises in a folder that may not be searched.
-    paths = (folder / f"{name}.gz", folder / name)
-    return next((path for path in paths if os.access(path, os.R_OK)), None)
+def _warn(train: Part, test: Part, classes: int) -> None:
+    """Warn of what is allowed and seldom wanted."""
+    there, tested = (len(np.unique(part.labels)) for part in (train, test))
+    if tested < classes:
+        log.warning("the test images are of %d of the %d classes", tested, classes)
+    if there < classes:
+        log.warning(
+            "the first %d training images are of %d of the %d classes: shuffle the data, or take "
+            "more of them (data.train_images)",
+            *(len(train.labels), there, classes),
+        )
+    known = {hash(image.tobytes()) for image in train.images}
+    twice = sum(hash(image.tobytes()) in known for image in test.images)
+    if twice:
+        log.warning(
+            "%d of the %d test images are training images too: test accuracy flatters",
+            *(twice, len(test.labels)),
+        )
 
 
 def _check_at_least_one(field: str, count: int | None) -> None:
@@ -259,90 +294,3 @@ def _first(field: str, part: Part, count: int | None) -> Part:
     if count is not None and count > there:
         raise InputError(f"{field} is {count}, but there are {there} images: null takes all")
     return Part(part.images[:count], part.labels[:count])
-
-
-def _read_part(folder: Path, images_name: str, labels_name: str) -> Part:
-    """Read and check one part: structure before counts before MD5, so the clearest is told."""
-    images = _read_idx(folder, images_name, dimensions=3)
-    labels = _read_idx(folder, labels_name, dimensions=1)
-    _check_shapes(images, labels)
-    _check_md5(images, MD5[images_name])
-    _check_md5(labels, MD5[labels_name])
-    return Part(images.values.reshape(-1, *_IMAGE_SHAPE), labels.values)
-
-
-def _check_shapes(images: _Idx, labels: _Idx) -> None:
-    count, height, width = images.values.shape
-    if (height, width) != _IMAGE_SHAPE[:2]:
-        raise _damaged(images.path, f"holds images of {height}x{width} pixels, not 28x28")
-    if count != len(labels.values):
-        what = f"holds {len(labels.values)} labels for the {count} images of {images.path.name}"
-        raise _damaged(labels.path, what)
-
-
-def _check_md5(idx: _Idx, md5: str) -> None:
-    if idx.md5 != md5:
-        what = f"is not Fashion-MNIST's (MD5 of the decompressed bytes {idx.md5}, not {md5})"
-        raise _damaged(idx.path, what)
-
-
-def _read_idx(folder: Path, name: str, dimensions: int) -> _Idx:
-    """Read one file, .gz before raw, into uint8 of the shape its header states.
-
-    Raises:
-        InputError: The file is missing or unreadable, or is no whole IDX file of `dimensions`.
-    """
-    path = _file_of(folder, name)
-    if path is None:
-        raise _damaged(folder / name, "is missing or unreadable, .gz or raw,")
-    try:
-        with _opened(path) as stream:
-            return _parse_idx(path, stream, dimensions)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, f"can't be read ({error})") from error
-
-
-def _opened(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _parse_idx(path: Path, stream: BinaryIO, dimensions: int) -> _Idx:
-    header = _exactly(path, "header", stream.read(4 + 4 * dimensions), 4 + 4 * dimensions)
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", header)
-    if magic != _UINT8_MAGIC + dimensions:
-        expected = f"0x{_UINT8_MAGIC + dimensions:08x}"
-        raise _damaged(path, f"starts with the magic number 0x{magic:08x}, not {expected},")
-    promised = math.prod(shape)
-    if promised > _LARGEST_BODY_BYTES:
-        what = f"promises {promised} bytes, more than the {_LARGEST_BODY_BYTES} that are read,"
-        raise _damaged(path, what)
-    # One byte more than promised tells a file that is too long, and no more is ever unpacked.
-    body = _exactly(path, "body", stream.read(promised + 1), promised)
-    md5 = hashlib.md5(header + body, usedforsecurity=False).hexdigest()
-    return _Idx(path, np.frombuffer(body, np.uint8).reshape(shape), md5)
-
-
-def _exactly(path: Path, what: str, got: bytes, expected: int) -> bytes:
-    if len(got) < expected:
-        raise _damaged(path, f"is truncated (its {what} has {len(got)} of {expected} bytes)")
-    if len(got) > expected:
-        raise _damaged(path, f"is too long (its header promises a {what} of {expected} bytes)")
-    return got
-
-
-def _damaged(path: Path, what: str) -> InputError:
-    return InputError(f"{path} {what} and must be replaced: {REMEDY}")
-
-
-def _table_image_shape(table: pa.Table) -> tuple[int, ...]:
-    shape = tuple(json.loads((table.schema.metadata or {}).get(b"image_shape", b"[]")))
-    expected = {"pixels": pa.list_(pa.uint8(), math.prod(shape)), "label": pa.uint8()}
-    found = dict(zip(table.column_names, table.schema.types, strict=True))
-    nulls = sum(column.null_count for column in table.columns)
-    if not shape or found != expected or nulls:
-        raise InputError(
-            "the table of images needs the columns pixels and label without nulls and image_shape "
-            f"in its metadata, but has {found} with {nulls} nulls and image_shape {shape}: make "
-            "it with to_table"
-        )
-    return shape

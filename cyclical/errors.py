@@ -1,6 +1,9 @@
 """The errors that are told in one line."""
 
+import re
 import textwrap
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Keras's messages have them
 
 
 class RunError(Exception):
@@ -24,4 +27,5 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("2 errors:\n  one\n  two"))
     'ValueError: 2 errors: one two'
     """
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' ...')}"
+    said = COLOURS.sub("", str(error))
+    return f"{type(error).__name__}: {textwrap.shorten(said, 300, placeholder=' ...')}"

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cyclical.datasets import IDX_FILES, NAME, REMEDY, UInt8, find_source, load, to_idx
+from cyclical import idx
 from cyclical.errors import InputError
+from cyclical.fashion_mnist import check, find_source
+from cyclical.idx import FILES, REMEDY, UInt8, to_idx
 
 PACKAGE = "dataset-fashion-mnist"
 KERAS_TIMEOUT_SECONDS = 15.0
@@ -53,7 +55,7 @@ def fetch(target: Path) -> Path:
 
 def _checked(folder: Path) -> Path:
     """Return the folder if its files are Fashion-MNIST's to the bit, else raise InputError."""
-    load(NAME, folder, train_images=None, test_images=None)
+    check(idx.read_all(folder), wanted=True)
     return folder
 
 
@@ -70,7 +72,7 @@ def _download(fill: Callable[[Path], Path], target: Path) -> Path:
 def _moved(source: Path, target: Path) -> Path:
     """Move the four files, each in one step, and drop the old twin of the other form."""
     target.mkdir(exist_ok=True)
-    for name in IDX_FILES:
+    for name in FILES:
         for form in (f"{name}.gz", name):
             if (source / form).exists():
                 (source / form).replace(target / form)
@@ -85,13 +87,13 @@ def _by_keras(workspace: Path) -> Path:
     Keras puts its cache into /tmp where the home is not writable, so its files are not looked
     for: the arrays hold every byte of them.
     """
-    for name, values in zip(IDX_FILES, _keras_arrays(), strict=True):
+    for name, values in zip(FILES, _keras_arrays(), strict=True):
         (workspace / name).write_bytes(to_idx(values))
     return workspace
 
 
 def _keras_arrays() -> tuple[UInt8, ...]:
-    """Return Keras's arrays in the order of `IDX_FILES`, or raise InputError."""
+    """Return Keras's arrays in the order of `FILES`, or raise InputError."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(KERAS_TIMEOUT_SECONDS)  # Keras sets none and would wait for ever
     try:

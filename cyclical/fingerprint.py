@@ -1,10 +1,12 @@
 """What a result's code is: fingerprints that change with meaning and not with comments."""
 
 import ast
+import difflib
 import hashlib
 import inspect
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +17,16 @@ from cyclical import user_code
 from cyclical.errors import InputError, one_line
 
 PACKAGE = Path(__file__).parent
-NOT_MEANT = frozenset({"cyclical", "cyclical.config", "cyclical.store", "cyclical.fingerprint"})
+NOT_MEANT = frozenset(
+    f"cyclical{name}"
+    for name in ("", ".config", ".files", ".fingerprint", ".memory", ".store", ".values")
+)
 """Modules that don't make results: a configuration's values are in the key anyway."""
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-VERSIONED = ("keras", "matplotlib", "numpy", "scipy", "tensorflow")
+VERSIONED = {name: name for name in ("keras", "matplotlib", "numpy", "scipy", "tensorflow")} | {
+    "PIL": "pillow"
+}
+"""Packages whose version counts: the name that is imported -> the name of the distribution."""
 
 
 def of_modules(modules: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
@@ -37,9 +45,8 @@ def of_modules(modules: Iterable[str], package: Path = PACKAGE) -> dict[str, str
         module = waiting.pop()
         if module in found or module in NOT_MEANT:
             continue
-        tree = _tree(module, package)
-        found[module] = _hash(tree)
-        waiting += _imports(tree, package)
+        found[module], imported = _read(_source(module, package))
+        waiting += [name for name in imported if _is_module(name, package)]
     return dict(sorted(found.items()))
 
 
@@ -63,7 +70,7 @@ def of_task(function: Callable[..., Any]) -> dict[str, str]:
         for bound, module in _bindings(node)
         if any(bound in _names(defined[name]) for name in named)
     ]
-    modules += [module for name in named for module in _imports(defined[name], PACKAGE)]
+    modules += [module for name in named for module in _imported_names(defined[name])]
     own = {f"{function.__module__}.{name}": _hash(defined[name]) for name in sorted(named)}
     return own | of_modules(module for module in modules if _is_module(module, PACKAGE))
 
@@ -82,22 +89,16 @@ def of_user_code(reference: str) -> dict[str, str]:
         InputError: There is no such module, or it has no Python source.
     """
     module = reference.partition(":")[0]
-    user_code.look_here()
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):  # a parent package is missing or broken
-        spec = None
-    if spec is None or not (spec.origin or "").endswith(".py"):
+    own = module.partition(".")[0]
+    root = _root(own)
+    if root is None or _source_below(root, module) is None:
         raise InputError(
             f"{reference}: no file {module.replace('.', '/')}.py is found among the installed "
             f"packages or in {Path.cwd()}"
         )
-    source = Path(spec.origin or "")
-    root = source.parents[module.count(".") + (source.name == "__init__.py")]
     installed = root in {
         Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")
     }
-    own = module.partition(".")[0]
     found: dict[str, str] = {}
     waiting = [module, *_packages(module)]
     while waiting:
@@ -110,8 +111,36 @@ def of_user_code(reference: str) -> dict[str, str]:
             except (SyntaxError, ValueError) as error:  # the latter for a null byte
                 raise InputError(f"{reference}: {file} is no Python ({one_line(error)})") from error
             waiting += _imported_below(tree, name, is_package=file.name == "__init__.py")
+            if name == module:
+                _check_defined(reference, tree, file)
             found[name] = _hash(tree)
     return dict(sorted(found.items()))
+
+
+def _check_defined(reference: str, tree: ast.Module, file: Path) -> None:
+    """Raise InputError where a module, as its source reads, binds no such name."""
+    name = reference.partition(":")[2]
+    bound = set().union(*map(_bound, tree.body))
+    bound |= {each for node in _importing(tree) for each, _ in _bindings(node)}
+    if not {name, "*", "__getattr__"} & bound:
+        near = difflib.get_close_matches(name, bound, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise InputError(f"{reference}: {file} defines no {name}{hint}")
+
+
+def _root(package: str) -> Path | None:
+    """Return the folder in which Python finds a package or module, without importing it."""
+    user_code.look_here()
+    try:
+        spec = find_spec(package)
+    except ValueError:  # it is there, but was made by other means
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).parent
+    origin = spec.origin or ""
+    return Path(origin).parent if origin.endswith(".py") else None
 
 
 def _source_below(root: Path, module: str) -> Path | None:
@@ -154,10 +183,10 @@ def versions(code: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
         name.split(".")[0]
         for module in code
         if module.startswith("cyclical.")
-        for name in _imported_names(_tree(module, package))
+        for name in _read(_source(module, package))[1]
     }
     major, minor, _ = python_version_tuple()
-    used = sorted(imported.intersection(VERSIONED))
+    used = sorted(VERSIONED[name] for name in imported & VERSIONED.keys())
     return {"python": f"{major}.{minor}"} | {name: version(name) for name in used}
 
 
@@ -217,10 +246,6 @@ def _bindings(node: ast.Import | ast.ImportFrom) -> list[tuple[str, str]]:
     return [(alias.asname or alias.name, node.module or "") for alias in node.names]
 
 
-def _imports(tree: ast.AST, package: Path) -> list[str]:
-    return [name for name in _imported_names(tree) if _is_module(name, package)]
-
-
 def _imported_names(tree: ast.AST) -> list[str]:
     return [
         module
@@ -230,8 +255,16 @@ def _imported_names(tree: ast.AST) -> list[str]:
     ]
 
 
-def _tree(module: str, package: Path) -> ast.Module:
-    return ast.parse((package / f"{module.removeprefix('cyclical.')}.py").read_bytes())
+def _source(module: str, package: Path) -> bytes:
+    return (package / f"{module.removeprefix('cyclical.')}.py").read_bytes()
+
+
+@cache
+def _read(source: bytes) -> tuple[str, list[str]]:
+    """Return the hash of a module's syntax tree, and the names of what it imports."""
+    tree = ast.parse(source)
+    imported = _imported_names(tree)
+    return _hash(tree), imported
 
 
 def _is_module(name: str, package: Path) -> bool:

@@ -39,44 +39,67 @@ SWEPT = {  # the base of the axis, its label, the names of the bounds
 }
 LOSS_RANGE = 100  # times the median loss: what lies above must not flatten the rest
 WINDOW = 0.02  # of all examples, in the moving averages
+LABEL_SHARE = 0.06  # of the width of a log axis, which a label takes
 
 
-def samples(images: NDArray[np.uint8], titles: Sequence[str]) -> bytes:
+def samples(images: NDArray[Any], titles: Sequence[str]) -> bytes:
     """Draw images side by side: the PNG of `samples_figure`."""
-    return png(samples_figure, images, titles)
+    return png(samples_figure, images, titles, true_colours=True)
 
 
-def samples_figure(images: NDArray[np.uint8], titles: Sequence[str]) -> Figure:
-    """Draw images (n, height, width, channels) in grey, side by side, each below its title."""
+def samples_figure(images: NDArray[Any], titles: Sequence[str]) -> Figure:
+    """Draw images (n, height, width, channels) side by side, each below its title.
+
+    Those of one channel are grey; floats are stretched from the least to the greatest.
+    """
+    seen = images if images.dtype == np.uint8 else _stretched(images)
     figure = Figure(figsize=(INCHES, 0.3 + INCHES / max(3, len(images))))
     axes = figure.subplots(1, len(images), squeeze=False)[0]
-    for axis, image, title in zip(axes, images, titles, strict=True):
-        axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    for axis, image, title in zip(axes, seen, titles, strict=True):
+        shown = image if image.shape[-1] == 3 else image[..., 0]
+        axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set(title=title, xticks=[], yticks=[], frame_on=False, anchor="S")
     return figure
 
 
+def _stretched(images: NDArray[Any]) -> NDArray[np.uint8]:
+    least, most = float(images.min()), float(images.max())
+    shares = (images - least) / max(most - least, 1e-9)
+    stretched: NDArray[np.uint8] = np.round(255 * shares).astype(np.uint8)
+    return stretched
+
+
 def sweep(
-    table: pd.DataFrame, value: str, bounds: tuple[float, float], published: Rows = ()
+    table: pd.DataFrame,
+    value: str,
+    bounds: tuple[float, float],
+    published: Rows = (),
+    noise_scale: float | None = None,
 ) -> bytes:
     """Draw a sweep and the bounds that were read off it: the PNG of `sweep_figure`."""
-    return png(sweep_figure, table, value, bounds, published)
+    return png(sweep_figure, table, value, bounds, published, noise_scale)
 
 
 def sweep_figure(
-    table: pd.DataFrame, value: str, bounds: tuple[float, float], published: Rows = ()
+    table: pd.DataFrame,
+    value: str,
+    bounds: tuple[float, float],
+    published: Rows = (),
+    noise_scale: float | None = None,
 ) -> Figure:
     """Draw accuracy (above) and training loss (below) against the swept value on a log axis.
 
     Points that did not learn are hollow, diverged ones crosses. A loss that is not finite, or over
-    100 times the median, stands at the upper edge with its value.
+    100 times the median, stands at the upper edge with its value. Of several seeds, bands show the
+    95 % intervals of their means.
 
     Args:
         table: One row a swept value: `value`, seeds (how many), train_loss, train_accuracy,
-            val_accuracy, status.
+            val_accuracy, each with the ends _low and _high of its interval, status.
         value: The swept column, `learning_rate` or `batch_size`.
         bounds: The lower and the upper bound; the range between them is shaded.
         published: The published run's rows of `value`, train_loss and train_accuracy.
+        noise_scale: The gradient noise scale in examples, where it was measured.
     """
     points = table.sort_values(value)
     status = points["status"].to_numpy()
@@ -85,19 +108,24 @@ def sweep_figure(
     figure = Figure(figsize=(INCHES, 6.4))
     above, below = figure.subplots(2, 1, sharex=True)
     beside = [row for row in published if row[value] in swept]
-    _draw_range(above, below, value, bounds)
+    draw_range(above, below, value, bounds)
     _draw_accuracies(above, swept, trained, validated, status)
     seeds = points["seeds"].max()
+    if seeds > 1:
+        _draw_bands(above, below, points, value)
     mean = f"mean of {seeds} seeds" if seeds > 1 else "share of the images"
     above.set_ylabel(f"accuracy, last epoch\n({mean})")
     _draw_losses(below, swept, loss, status, [row["train_loss"] for row in beside])
-    _draw_published(above, beside, value, "train_accuracy")
-    _draw_published(below, beside, value, "train_loss")
+    draw_published(above, beside, value, "train_accuracy")
+    draw_published(below, beside, value, "train_loss")
+    if noise_scale is not None and swept.min() <= noise_scale <= swept.max():
+        name = f"noise scale {noise_scale:.0f}"
+        above.axvline(noise_scale, color=VERMILLION, linestyle=":", label=name)
+        below.axvline(noise_scale, color=VERMILLION, linestyle=":")
     base, label, _ = SWEPT[value]
     below.set_xscale("log", base=base)
     below.set_xlabel(label)
-    shown = swept[:: 1 + len(swept) // 15].tolist()  # more labels would touch
-    ticks(below.xaxis, ticker.FixedLocator(shown), lambda tick: _number(tick, value))
+    ticks(below.xaxis, ticker.FixedLocator(_apart(swept)), lambda tick: worded(tick, value))
     figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
@@ -141,7 +169,7 @@ def training_figure(
     low, middle, high = (quantile(average[average > 0], q, default=1.0) for q in (0, 0.5, 1))
     if published is not None:
         low = min(low, 2 * quantile(published["loss"].to_numpy(dtype=float), 0, default=low))
-    _loss_axis(loss, low / 3, 2 * min(high, LOSS_RANGE * middle), "loss")
+    loss_axis(loss, low / 3, 2 * min(high, LOSS_RANGE * middle), "loss")
     average = _draw_noisy(accuracy, update, accuracies, examples)
     low = quantile(np.append(accuracies, average), 0.005, default=0.0)
     accuracy.set(ylim=(max(0.0, low - 0.03), 1.01), ylabel="accuracy\n(share of the batch)")
@@ -177,7 +205,7 @@ def moving_average(values: Float64, examples: Float64, window: float) -> Float64
     return average
 
 
-def _number(number: float, name: str) -> str:
+def worded(number: float, name: str) -> str:
     """Write a batch size as it is, anything else as a power of ten."""
     if name == "batch_size":
         return f"{number:.0f}"
@@ -186,14 +214,26 @@ def _number(number: float, name: str) -> str:
     return f"${factor}10^{{{int(exponent)}}}$"
 
 
+def _apart(swept: Float64) -> list[float]:
+    """Choose from rising values those that may be labelled on a log axis without touching."""
+    places = np.log(swept)
+    room = LABEL_SHARE * (places[-1] - places[0])
+    chosen = [0]
+    for number, place in enumerate(places[1:], start=1):
+        if place - places[chosen[-1]] >= room:
+            chosen.append(number)
+    return [float(swept[number]) for number in chosen]
+
+
 def _write(axis: Axes, text: str, x: float, points: int) -> Annotation:
     edge = axis.get_xaxis_transform()
     return axis.annotate(text, (x, 1), (0, points), edge, "offset points", ha="center")
 
 
-def _draw_range(above: Axes, below: Axes, value: str, bounds: tuple[float, float]) -> None:
+def draw_range(above: Axes, below: Axes, value: str, bounds: tuple[float, float]) -> None:
+    """Shade what lies between the bounds, in both panels, and name them above the upper one."""
     for bound, name, side in zip(bounds, SWEPT[value][2], ["right", "left"], strict=True):
-        _write(above, f"{name} = {_number(bound, value)}", bound, 4).set(ha=side)
+        _write(above, f"{name} = {worded(bound, value)}", bound, 4).set(ha=side)
     for axis in (above, below):
         axis.vlines(bounds, 0, 1, colors=GREY, linewidth=1, transform=axis.get_xaxis_transform())
         axis.axvspan(*bounds, color=SHADE, zorder=0)
@@ -208,6 +248,19 @@ def _draw_accuracies(
     line.set(linewidth=0.9, markersize=7, markerfacecolor="none")
     _mark(axis, swept, trained, status)
     axis.set_ylim(0, 1.02)
+
+
+def _draw_bands(above: Axes, below: Axes, points: pd.DataFrame, value: str) -> None:
+    """Shade the intervals of the means; where one is not known the band has a gap."""
+    figures = (
+        (above, "train_accuracy", BLUE, "95 % interval"),
+        (above, "val_accuracy", GREEN, None),
+        (below, "train_loss", BLUE, None),
+    )
+    for axis, name, colour, label in figures:
+        low, high = (points[f"{name}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
+        at = points[value].to_numpy(dtype=float)
+        axis.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0, label=label)
 
 
 def _draw_losses(
@@ -227,12 +280,13 @@ def _draw_losses(
     axis.plot(swept, drawn, "^", color=BLUE, markevery=outside & ~diverged, clip_on=False)
     _mark(axis, swept, drawn, np.where(outside & ~diverged, "", status))
     for x, number in zip(swept[outside], loss[outside], strict=True):
-        _write(axis, _number(number, "loss") if np.isfinite(number) else str(number), x, -18)
-    _loss_axis(axis, low, high, "training loss, last epoch")
+        _write(axis, worded(number, "loss") if np.isfinite(number) else str(number), x, -18)
+    loss_axis(axis, low, high, "training loss, last epoch")
 
 
-def _loss_axis(axis: Axes, low: float, high: float, name: str) -> None:
-    axis.set(ylim=(low, high), ylabel=f"{name}\n(cross-entropy, log scale)")
+def loss_axis(axis: Axes, low: float, high: float, name: str) -> None:
+    """Let an axis show losses from `low` to `high` on a log scale."""
+    axis.set(ylim=(low, high), ylabel=f"{name}\n(log scale)")
     axis.set_yscale("log")  # after the limits, which keep it from looking for positive losses
     ticks(axis.yaxis, ticker.LogLocator(subs=(1, 2, 5)), "{:g}".format)
 
@@ -250,7 +304,8 @@ def _mark(axis: Axes, x: Float64, y: Float64, status: NDArray[np.object_]) -> No
             marks.set(**{"label": judged, **look})
 
 
-def _draw_published(axis: Axes, rows: Rows, x: str, y: str) -> None:
+def draw_published(axis: Axes, rows: Rows, x: str, y: str) -> None:
+    """Mark the published run's figures, where it has them: column y over column x."""
     known = [(row[x], row[y]) for row in rows if row[y] is not None]
     if known:
         axis.plot(*zip(*known, strict=True), **PUBLISHED)

@@ -1,5 +1,7 @@
 """The figures of the published notebook run, where they can be compared with."""
 
+import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,48 @@ ARMS = {
 }
 ALL_IMAGES = 10_000
 """The number of test images on which the published run was validated, but for one arm."""
+BOUNDS = {"lr_min": 1e-4, "lr_max": 1e-3, "bmin": 16, "bmax": 256}
+"""What the published run's author read off its sweeps."""
+BESIDE: Any = {
+    **dict.fromkeys(("artifacts", "workers", "gpus", "seeds", "metrics", "comparison"), True),
+    "data": {"name", "path"},
+    "lr_sweep": {"learning_rates"},
+    "batch_sweep": {"batch_sizes", "noise"},
+    "training": {"seeds"},
+}
+"""The fields that an experiment of the published run's may have other values of."""
 Rows = list[dict[str, Any]]
 
 
-def applies(config: Experiment) -> bool:
-    """Tell whether an experiment studies what the published run studied, at whatever size."""
-    return config.data.name == "fashion_mnist" and config.model == "lenet5"
+def applies(config: Experiment, *, is_fashion: bool) -> bool:
+    """Tell whether an experiment studies what the published run studied, at whatever size.
+
+    Args:
+        config: The experiment.
+        is_fashion: Whether its data turned out to be Fashion-MNIST.
+    """
+    theirs = NOTEBOOK
+    return (
+        is_fashion
+        and (config.model, config.loss) == (theirs.model, theirs.loss)
+        and (config.precision, config.micro_batch) == (theirs.precision, theirs.micro_batch)
+    )
+
+
+def whole(config: Experiment, *, is_fashion: bool) -> bool:
+    """Tell whether an experiment is the published run's: all that makes a figure is the same.
+
+    Seeds, where it computes, what is measured besides, and which values are swept may differ.
+    """
+    ours, theirs = (each.model_dump(exclude=BESIDE) for each in (config, NOTEBOOK))
+    return applies(config, is_fashion=is_fashion) and ours == theirs
+
+
+def comparable_sweep(config: Experiment, value: str, *, is_fashion: bool) -> Rows:
+    """Return a published sweep where an experiment sweeps as the published run did."""
+    step = {"learning_rate": "lr_sweep", "batch_size": "batch_sweep"}[value]
+    ours, theirs = (getattr(each, step).optimizer for each in (config, NOTEBOOK))
+    return sweep(value) if applies(config, is_fashion=is_fashion) and ours == theirs else []
 
 
 @cache
@@ -71,22 +109,42 @@ def arms() -> dict[str, Rows]:
     return found
 
 
-def comparable(config: Experiment) -> dict[str, Rows]:
+def comparable(config: Experiment, *, is_fashion: bool) -> dict[str, Rows]:
     """Return those of `arms` that an experiment trains as the published run did, at any size."""
+    if not applies(config, is_fashion=is_fashion):
+        return {}
     ours, theirs = _shapes(config), _shapes(NOTEBOOK)
-    return {
-        arm: rows for arm, rows in arms().items() if applies(config) and ours[arm] == theirs[arm]
-    }
+    return {arm: rows for arm, rows in arms().items() if ours[arm] == theirs[arm]}
 
 
 def _shapes(config: Experiment) -> dict[str, Any]:
     """Return the settings that make a published arm what it is, whatever the size of the run."""
+    clr, cyclic, effective = config.clr, config.cyclic_batch, config.effective_batch
     return {
-        "clr-derived": config.clr.policy,
-        "clr-paper": (config.clr.policy, config.clr.paper),
-        "cyclic-batch-reference": config.cyclic_batch.reference,
-        "effective-batch-constant": config.effective_batch.group,
+        "clr-derived": (clr.policy, clr.batch_size, clr.optimizer),
+        "clr-paper": (clr.policy, clr.batch_size, clr.optimizer, clr.paper),
+        "cyclic-batch-reference": (cyclic.reference, cyclic.learning_rate, cyclic.optimizer),
+        "effective-batch-constant": (effective.group, effective.optimizer),
     }
+
+
+def at_other_rates(bounds: Mapping[str, float]) -> frozenset[str]:
+    """Name the swept columns and arms that these bounds had trained at other rates than published.
+
+    Args:
+        bounds: lr_min and lr_max, where they are known.
+
+    Returns:
+        Of batch_size and effective-batch-constant, which train at lr_min, and clr-derived, which
+        cycles between both, those whose bounds are not the published run's.
+    """
+    other = {
+        name
+        for name in ("lr_min", "lr_max")
+        if not math.isclose(bounds.get(name, math.nan), BOUNDS[name])
+    }
+    at_lr_min = {"batch_size", "effective-batch-constant"} if "lr_min" in other else set()
+    return frozenset(at_lr_min | ({"clr-derived"} if other else set()))
 
 
 def beside(history: pd.DataFrame, published: Rows) -> pd.DataFrame:

@@ -2,17 +2,28 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import Field, ValidationError
 
-from cyclical import bounds, comparison
-from cyclical.config import Experiment, Frozen
+from cyclical import agreement, bounds, comparison
+from cyclical.config import Experiment
 from cyclical.errors import InputError
+from cyclical.noise import last_scale
+from cyclical.settings import changes
 from cyclical.store import Artifact, DamagedError, Store
+from cyclical.values import Frozen
 
-LATEST = "latest.json"
+R = TypeVar("R", "TrainingResult", "ArmResult")
+LATEST, EXPERIMENT = "latest.json", "experiment.toml"
+LATEST_REPORT = "report.html"
+GONE = "results of the latest run in {root} are gone or damaged: `cyclical run` computes them again"
+FOUND = (
+    *("lr_min", "lr_max", "lr_rule", "lr_agreeing"),
+    *("bmin", "bmax", "batch_agreeing", "noise_scale", "noise_epoch"),
+)
+ELSEWHERE = {"artifacts", "workers", "gpus", "seeds"}  # where a run computes, or told apart
 Figure = float | None
 """A number; null where it is not finite or does not exist, such as the interval of one seed."""
 
@@ -38,7 +49,7 @@ class RunRecord(Frozen):
 
 
 class TrainingResult(Frozen):
-    """One arm trained with one seed. Accuracies are shares of the images, losses cross-entropies.
+    """One arm trained with one seed. Accuracies are shares of the images, losses those of `loss`.
 
     Validation is on the held-out training images, or on the test images where none are held out.
     """
@@ -61,6 +72,7 @@ class TrainingResult(Frozen):
     test_accuracy: Figure = Field(description="on the test images, after the last epoch")
     test_loss: Figure
     held_out: bool = Field(description="whether validation was on held-out training images")
+    metrics: dict[str, Figure] = Field(description="the other metrics, by `final_val_` and name")
     seconds: Figure = Field(description="wall time, beside other trainings")
 
 
@@ -101,7 +113,19 @@ class ArmResult(Frozen):
     published_final: Figure = Field(description="validation accuracy of the published run")
     published_best: Figure
     published_images: Figure = Field(description="the number of test images these two are of")
+    metrics: dict[str, Figure] = Field(description="the other metrics, with their intervals")
     seconds: Figure = Field(description="mean wall time of a training, beside others")
+
+
+class EqualSum(Frozen):
+    """A batch size beside the sweep of the learning rate, at the same sum S of all rates."""
+
+    batch_size: int
+    updates: float
+    rate_sum: float = Field(description="S: the sum of the learning rates of all updates")
+    val_accuracy: Figure
+    same_sum: Figure = Field(description="what the sweep of the rate had at S; null: not swept")
+    difference: Figure
 
 
 class Summary(Frozen):
@@ -110,24 +134,40 @@ class Summary(Frozen):
     finished: str = Field(description="ISO 8601, UTC")
     duration_seconds: float = Field(description="of this run, which may have found all cached")
     profile: str
+    changes: dict[str, Any] = Field(description="settings that differ from the profile's")
     seeds: list[int]
     until_step: str | None = Field(description="the step it ended after; null: a whole run")
     lr_min: Figure = Field(description="null: the step did not run; likewise below")
     lr_max: Figure
     lr_rule: str | None = Field(description="how the two were found; `fixed`: by the user")
+    lr_agreeing: int | None = Field(description="how many single seeds alone give the two as well")
     bmin: int | None
     bmax: int | None
+    batch_agreeing: int | None = Field(description="how many seeds alone give the two as well")
+    noise_scale: Figure = Field(description="gradient noise scale, in examples, at the sweep's end")
+    noise_epoch: int | None = Field(description="the epoch after which it was that")
+    sums: list[EqualSum] = Field(description="batch sizes beside the sweep of the rate, at equal S")
     goal: float = Field(description="the accuracy to which epochs are counted")
     findings: list[str] = Field(description="what cycling brought, a sentence each")
     arms: list[ArmResult]
     comparison: list[TrainingResult]
     pictures: list[str] = Field(description="paths of all pictures")
+    report: str | None = Field(description="path of the page with all of it; null: not written")
     artifacts: dict[str, str] = Field(description="step/label -> path of the artifact's folder")
 
 
 def record(store: Store, run: RunRecord) -> None:
-    """Make a run the latest one."""
+    """Make a run the latest one; the report of the one before goes."""
+    (store.root / LATEST_REPORT).unlink(missing_ok=True)
     store.put(LATEST, run.model_dump_json(indent=1).encode())
+
+
+def keep_file(store: Store, content: bytes | None) -> None:
+    """Keep the file that the latest run was described by, beside its record; or none."""
+    if content is None:
+        (store.root / EXPERIMENT).unlink(missing_ok=True)
+    else:
+        store.put(EXPERIMENT, content)
 
 
 def latest(store: Store) -> RunRecord:
@@ -152,10 +192,7 @@ def summary(store: Store, run: RunRecord) -> Summary:
     try:
         return _summary(store, run)
     except (OSError, DamagedError):
-        raise InputError(
-            f"results of the latest run in {store.root} are gone or damaged: "
-            "`cyclical run` computes them again"
-        ) from None
+        raise InputError(GONE.format(root=store.root)) from None
 
 
 def pictures(store: Store, run: RunRecord) -> list[Path]:
@@ -164,7 +201,7 @@ def pictures(store: Store, run: RunRecord) -> list[Path]:
 
 
 def _summary(store: Store, run: RunRecord) -> Summary:
-    found: dict[str, Any] = dict.fromkeys(("lr_min", "lr_max", "lr_rule", "bmin", "bmax"))
+    found: dict[str, Any] = dict.fromkeys(FOUND) | {"sums": []}
     compared: dict[str, Any] = {"findings": [], "arms": [], "comparison": []}
     for point in run.points:
         match point.step, point.label:
@@ -172,26 +209,49 @@ def _summary(store: Store, run: RunRecord) -> Summary:
                 table = store.frame(point.artifact, "bounds.parquet")
                 found["lr_min"], found["lr_max"] = bounds.lr_range(table)
                 found["lr_rule"] = str(table["rule"].iloc[0])
+                found["lr_agreeing"] = _agreeing(store, point, found, ("lr_min", "lr_max"))
             case "batch_bounds", "bounds":
                 table = store.frame(point.artifact, "bounds.parquet")
                 found["bmin"], found["bmax"] = bounds.batch_range(table)
+                found["batch_agreeing"] = _agreeing(store, point, found, ("bmin", "bmax"))
+            case "batch_bounds", "noise":
+                last = last_scale(store.frame(point.artifact, "noise.parquet"))
+                found["noise_scale"], found["noise_epoch"] = last or (None, None)
+            case "batch_bounds", "clock":
+                rows = _rows(store.frame(point.artifact, "sums.parquet"))
+                found["sums"] = [EqualSum(**row) for row in rows]
             case "comparison", "comparison":
                 compared = _compared(store, point, _seconds(store, run))
     return Summary(
         finished=run.finished,
         duration_seconds=run.duration_seconds,
         profile=run.profile,
+        changes={
+            name: value
+            for name, value in changes(run.profile, run.configuration).items()
+            if name not in ELSEWHERE
+        },
         seeds=list(run.configuration.seeds),
         until_step=run.until_step,
         **found,
         goal=run.configuration.comparison.goal,
         **compared,
         pictures=[str(picture) for picture in pictures(store, run)],
+        report=str(page) if (page := store.root / LATEST_REPORT).is_file() else None,
         artifacts={
             f"{point.step}/{point.label}": str(store.root / point.artifact.path)
             for point in run.points
         },
     )
+
+
+def _agreeing(
+    store: Store, point: Point, found: dict[str, Any], names: tuple[str, str]
+) -> int | None:
+    if "seeds.parquet" not in point.artifact.files:
+        return None
+    alone = store.frame(point.artifact, "seeds.parquet")
+    return agreement.agreeing(alone, {name: found[name] for name in names})
 
 
 def _compared(store: Store, point: Point, seconds: dict[str, float]) -> dict[str, Any]:
@@ -203,10 +263,18 @@ def _compared(store: Store, point: Point, seconds: dict[str, float]) -> dict[str
     return {
         "findings": comparison.findings(arms),
         "arms": [
-            ArmResult(**row) for row in _rows(arms.assign(seconds=arms["arm"].map(mean_seconds)))
+            _filled(ArmResult, row)
+            for row in _rows(arms.assign(seconds=arms["arm"].map(mean_seconds)))
         ],
-        "comparison": [TrainingResult(**row) for row in _rows(trainings)],
+        "comparison": [_filled(TrainingResult, row) for row in _rows(trainings)],
     }
+
+
+def _filled(kind: type[R], row: dict[str, Any]) -> R:
+    """Make a result of a row, whose columns beside the known ones are metrics."""
+    metrics = {name: row[name] for name in row.keys() - kind.model_fields.keys()}
+    known = {name: row[name] for name in row.keys() - metrics.keys()}
+    return kind(**known, metrics=dict(sorted(metrics.items())))
 
 
 def _seconds(store: Store, run: RunRecord) -> dict[str, float]:

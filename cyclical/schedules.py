@@ -64,12 +64,7 @@ def cyclical(base_lr: float, max_lr: float, step_size: int, scale: Scale) -> Sch
     Raises:
         InputError: A rate is not a positive number, base_lr >= max_lr, or step_size < 1.
     """
-    _positive("base_lr", base_lr)
-    _positive("max_lr", max_lr)
-    if base_lr >= max_lr:
-        raise InputError(f"lr_min must be below lr_max, but {base_lr:g} >= {max_lr:g}: swap them")
-    if step_size < 1:
-        raise InputError(f"step_size must be at least 1 update, but is {step_size}")
+    _rising(base_lr, max_lr, step_size)
 
     def rate(iteration: Float64) -> Float64:
         number = np.floor(1 + iteration / (2 * step_size))
@@ -144,6 +139,35 @@ def scaled(
         return known[places].reshape(number.shape) if known.size else number
 
     return cyclical(base_lr, max_lr, step_size, factors)
+
+
+def exponential(base_lr: float, max_lr: float, step_size: int) -> Schedule:
+    """Raise the learning rate by one factor from update to update, from `base_lr` to `max_lr`.
+
+    With i updates made and s = `step_size`: lr = base_lr (max_lr / base_lr)^min(1, i / s), so that
+    it stays at `max_lr` after s updates. The ramp of a range test: Smith, "A disciplined approach
+    to neural network hyper-parameters" (arXiv 1803.09820), section 4.1, there linear; the factor is
+    that of fastai's and Keras's learning-rate finders, under which a decade takes as long as any.
+
+    >>> round(exponential(0.001, 0.1, 100)(50), 6)
+    0.01
+
+    Args:
+        base_lr: The learning rate of the first update, > 0.
+        max_lr: The learning rate after `step_size` updates, > base_lr.
+        step_size: The length of the ramp in updates, >= 1.
+
+    Raises:
+        InputError: A rate is not a positive number, base_lr >= max_lr, or step_size < 1.
+    """
+    _rising(base_lr, max_lr, step_size)
+    steps = math.log(max_lr / base_lr)
+
+    def rate(iteration: Float64) -> Float64:
+        done = np.minimum(1.0, iteration / step_size)
+        return np.where(done < 1, base_lr * np.exp(steps * done), max_lr)
+
+    return Schedule(rate)
 
 
 SCALING = {"linear": 1.0, "sqrt": 0.5}
@@ -253,6 +277,15 @@ def _factor(scale: Callable[[float], float], name: str, scale_of: str, value: fl
             "number, at least 0"
         )
     return factor
+
+
+def _rising(base_lr: float, max_lr: float, step_size: int) -> None:
+    _positive("base_lr", base_lr)
+    _positive("max_lr", max_lr)
+    if base_lr >= max_lr:
+        raise InputError(f"lr_min must be below lr_max, but {base_lr:g} >= {max_lr:g}: swap them")
+    if step_size < 1:
+        raise InputError(f"step_size must be at least 1 update, but is {step_size}")
 
 
 def _positive(name: str, rate: float) -> None:

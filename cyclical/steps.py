@@ -12,7 +12,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "lr_bounds": ("lr_sweep",),
     "batch_sweep": ("load_data", "lr_bounds"),
     "clr_training": ("load_data", "lr_bounds"),
-    "batch_bounds": ("batch_sweep",),
+    "batch_bounds": ("lr_sweep", "batch_sweep"),
     "cyclic_batch_training": ("load_data", "batch_bounds"),
     "effective_batch_training": ("load_data", "lr_bounds"),
     "combined_training": ("load_data", "batch_bounds"),
@@ -48,6 +48,16 @@ def ancestors(step: str) -> frozenset[str]:
     """
     needed = NEEDS[step]
     return frozenset(needed).union(*map(ancestors, needed))
+
+
+def urgency(step: str) -> int:
+    """Count the steps on the longest way from a step to the end: what comes first when all wait.
+
+    >>> urgency("lr_sweep"), urgency("batch_sweep"), urgency("clr_training")
+    (6, 4, 2)
+    """
+    after = [other for other, needed in NEEDS.items() if step in needed]
+    return 1 + max(map(urgency, after), default=0)
 
 
 def select(

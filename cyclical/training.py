@@ -1,29 +1,30 @@
 """The only training loop there is: sweeps and arms are this loop with other schedules.
 
-Images and labels lie in memory as tensors, and the graph draws its own batches: it looks up the
-learning rate by the update's number, takes the update's examples from the epoch's order, averages
-gradients over micro-batches where asked, and records every update's true loss and accuracy.
-Python is entered about once a second, to report progress and to end a training that diverged.
+An epoch is a few calls of the model's graph (see `updates`), and Python is entered about once a
+second, to report progress and to end a training that diverged. Between two epochs the state is kept
+in a file, from which a later process goes on.
 """
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cyclical import models
-from cyclical.datasets import Part, normalised
-from cyclical.plans import Epoch, Optimizer, Training, lay_out
+from cyclical import checkpoints, updates
+from cyclical.checkpoints import Checkpoint
+from cyclical.examples import Part
+from cyclical.learning import hopeless, least_learned
+from cyclical.plans import Epoch, Training, lay_out
+from cyclical.updates import Updates
 
-CHUNK_EXAMPLES = 2048  # about a second of one core
-SCORING_BATCH = 500
-UNSCORED = {"val_loss": np.nan, "val_accuracy": np.nan}
+CHUNK_EXAMPLES = {"CPU": 2048, "GPU": 1 << 16}  # about half a second of one core; an epoch
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,19 @@ class Outcome:
     """What a training leaves.
 
     `history`: one row an epoch: epoch (from 1), updates and examples (so far), train_loss,
-    train_accuracy (means over the epoch's examples in training mode), val_loss, val_accuracy.
+    train_accuracy (means over the epoch's examples in training mode), val_loss, val_accuracy, and
+    val_NAME of every metric; where the gradient noise is measured, also small_gradient and
+    big_gradient (see `Updates.gradient_norms`).
     `iterations`: one row an update: iteration (from 0), learning_rate, batch_size, loss, accuracy
     (of that update's examples alone).
-    `test`: one row, test_loss and test_accuracy after the last epoch (NaN after divergence); None
+    `test`: one row, test_loss and the others after the last epoch (NaN after divergence); None
     where no test examples were given.
+    `seconds`: from the beginning to the end of every epoch, without the time of an interruption.
     """
 
     history: pd.DataFrame
     iterations: pd.DataFrame
+    seconds: list[float]
     test: pd.DataFrame | None = None
 
 
@@ -63,11 +68,14 @@ def train(
     on_progress: Callable[[Progress], None] = lambda _: None,
     *,
     test: Part | None = None,
+    checkpoint: Path | None = None,
+    architecture: str = "",
 ) -> Outcome:
     """Train a fresh model and score it after every epoch.
 
     A training whose loss stops being finite ends at that update: its last history row has loss
-    NaN, the accuracy so far, and no validation.
+    NaN, the accuracy so far, and no validation. One that is to give up ends after an epoch that
+    leaves no hope (see `hopeless`).
 
     Args:
         training: The settings; with the data they fix the result to the bit on one machine.
@@ -76,39 +84,105 @@ def train(
         classes: The number of classes.
         on_progress: Called about once a second; an exception from it ends the training.
         test: Examples that are scored once, at the end.
+        checkpoint: A file for the state after every epoch. Where there is one, of this training on
+            these examples, it goes on from there, to the same bytes. It is the caller's to remove.
+        architecture: Of a saved model, the JSON text of its config.
     """
-    loop = _loop(
-        training.model,
-        train.images.shape[1:],
-        classes,
-        training.optimizer,
-        accumulating=training.accumulate != (1,),
-    )
+    began = time.monotonic()
+    loop = updates_of(training, train, classes, architecture)
     loop.reset(training.seed)
     tensors, scored = _tensors(train), _tensors(validation)
-    rows: list[dict[str, float]] = []
-    traces: list[pd.DataFrame] = []
-    for number, epoch in enumerate(lay_out(training, len(train.labels))):
+    keeper = checkpoints.Keeper(checkpoint) if checkpoint else None
+    so_far = _SoFar.taken_up(loop, keeper, began)
+    examples = len(train.labels)
+    in_all = training.examples(examples)
+    goal = least_learned(classes, float(np.bincount(train.labels).max() / examples))
+    epochs = lay_out(training, examples)
+    for number, epoch in list(enumerate(epochs))[len(so_far.rows) :]:
 
         def report(trace: pd.DataFrame, number: int = number) -> None:
-            on_progress(_progress(trace, number, training.epochs, len(train.labels)))
+            on_progress(_progress(trace, number, training, examples, in_all))
 
-        order = epoch_order(training.seed, number, len(train.labels))
+        order = epoch_order(training.seed, number, examples)
         trace = _epoch(loop, tensors, order, epoch, report)
-        traces.append(trace)
-        row = {
-            "epoch": number + 1,
-            "updates": sum(len(trace) for trace in traces),
-            "examples": number * len(order) + int(trace["batch_size"].sum()),
-        } | _means(trace)
-        diverged = not np.isfinite(row["train_loss"])
-        rows.append(row | (UNSCORED if diverged else loop.score(scored)))
-        if diverged:
+        diverged = not np.isfinite(trace["loss"].iloc[-1])
+        scores = loop.unscored if diverged else loop.score(scored)
+        if training.noise:
+            scores |= _gradient_norms(loop, tensors, training, number, diverged=diverged)
+        so_far.add(trace, number * examples, scores)
+        given_up = training.give_up and hopeless(so_far.accuracies, training.epochs, goal)
+        if diverged or given_up:
             break
-    iterations = pd.concat(traces, ignore_index=True)
+        if keeper and number + 1 < len(epochs):
+            keeper.keep(lambda: so_far.state(loop))
+    iterations = so_far.iterations
     iterations.insert(0, "iteration", np.arange(len(iterations), dtype=np.int64))
     final = None if test is None else _final(loop, test, diverged)
-    return Outcome(pd.DataFrame(rows), iterations, final)
+    return Outcome(pd.DataFrame(so_far.rows), iterations, so_far.seconds, final)
+
+
+@dataclass
+class _SoFar:
+    """What a training has made up to now: a row an epoch, and every update."""
+
+    rows: list[dict[Any, Any]]
+    traces: list[pd.DataFrame]
+    seconds: list[float]
+    began: float
+
+    @classmethod
+    def taken_up(cls, loop: Updates, keeper: checkpoints.Keeper | None, began: float) -> Self:
+        """Begin, or take up what was kept, the time that it took included."""
+        kept = keeper.read() if keeper else None
+        if kept is None:
+            return cls([], [], [], began)
+        loop.restore(kept.variables)
+        rows, seconds = kept.history.to_dict("records"), kept.seconds.tolist()
+        return cls(rows, [kept.iterations], seconds, began - seconds[-1])
+
+    @property
+    def iterations(self) -> pd.DataFrame:
+        return pd.concat(self.traces, ignore_index=True)
+
+    @property
+    def accuracies(self) -> list[float]:
+        return [row["train_accuracy"] for row in self.rows]
+
+    def add(self, trace: pd.DataFrame, before: int, scores: Mapping[str, float]) -> None:
+        """Add an epoch that began when `before` examples had been seen."""
+        self.traces.append(trace)
+        counts = {
+            "epoch": len(self.rows) + 1,
+            "updates": sum(len(each) for each in self.traces),
+            "examples": before + int(trace["batch_size"].sum()),
+        }
+        self.rows.append(counts | _means(trace) | dict(scores))
+        self.seconds.append(time.monotonic() - self.began)
+
+    def state(self, loop: Updates) -> Checkpoint:
+        """Return what a later process needs to go on."""
+        return Checkpoint(
+            loop.state(), pd.DataFrame(self.rows), self.iterations, np.array(self.seconds)
+        )
+
+
+def updates_of(training: Training, train: Part, classes: int, architecture: str = "") -> Updates:
+    """Return the graph that a training runs in, which this process keeps."""
+    _, height, width, channels = train.images.shape
+    return updates.kept(
+        updates.Recipe(
+            model=training.model,
+            architecture=architecture,
+            input_shape=(height, width, channels),
+            pixels=str(train.images.dtype),
+            classes=classes,
+            loss=training.loss,
+            metrics=training.metrics,
+            optimizer=training.optimizer,
+            precision=training.precision,
+            accumulating=training.accumulating,
+        )
+    )
 
 
 def epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int32]:
@@ -116,15 +190,31 @@ def epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int32]:
     return np.random.default_rng([seed, epoch]).permutation(examples).astype(np.int32)
 
 
-def _final(loop: "_Loop", test: Part, diverged: bool) -> pd.DataFrame:
-    scores = UNSCORED if diverged else loop.score(_tensors(test))
-    return pd.DataFrame([scores]).rename(
-        columns={"val_loss": "test_loss", "val_accuracy": "test_accuracy"}
-    )
+def _final(loop: Updates, test: Part, diverged: bool) -> pd.DataFrame:
+    scores = loop.unscored if diverged else loop.score(_tensors(test))
+    return pd.DataFrame([scores]).rename(columns=lambda name: name.replace("val_", "test_", 1))
+
+
+def noise_batches(training: Training, epoch: int, examples: int) -> NDArray[np.int32]:
+    """Draw the batches on which the gradient noise is measured after an epoch (from 0).
+
+    int32 of the shape `noise_shape`, no example twice.
+    """
+    shape = training.noise_shape(examples)
+    order = np.random.default_rng([training.seed, epoch, 1]).permutation(examples)
+    return order[: math.prod(shape)].reshape(shape).astype(np.int32)
+
+
+def _gradient_norms(
+    loop: Updates, tensors: tuple[Any, Any], training: Training, epoch: int, *, diverged: bool
+) -> dict[str, float]:
+    batches = noise_batches(training, epoch, len(tensors[1]))
+    norms = (np.nan, np.nan) if diverged else loop.gradient_norms(tensors, batches)
+    return dict(zip(("small_gradient", "big_gradient"), norms, strict=True))
 
 
 def _epoch(
-    loop: "_Loop",
+    loop: Updates,
     tensors: tuple[Any, Any],
     order: NDArray[np.int32],
     epoch: Epoch,
@@ -134,9 +224,10 @@ def _epoch(
     cuts, rates = epoch.boundaries, epoch.learning_rates
     losses: list[NDArray[np.float32]] = []
     accuracies: list[NDArray[np.float32]] = []
+    chunk = CHUNK_EXAMPLES["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
     start = 0
     while start < len(rates):
-        most = int(np.searchsorted(cuts, cuts[start] + CHUNK_EXAMPLES, side="right")) - 1
+        most = int(np.searchsorted(cuts, cuts[start] + chunk, side="right")) - 1
         end = max(start + 1, most)
         loss, accuracy = loop.run(
             *tensors,
@@ -172,152 +263,19 @@ def _means(trace: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _progress(trace: pd.DataFrame, epoch: int, epochs: int, examples: int) -> Progress:
+def _progress(
+    trace: pd.DataFrame, epoch: int, training: Training, examples: int, in_all: int
+) -> Progress:
     means = _means(trace)
     return Progress(
         epoch=epoch + 1,
-        epochs=epochs,
+        epochs=training.epochs,
         examples=epoch * examples + int(trace["batch_size"].sum()),
-        examples_of_all=epochs * examples,
+        examples_of_all=in_all,
         loss=means["train_loss"],
         accuracy=means["train_accuracy"],
     )
 
 
 def _tensors(part: Part) -> tuple[Any, Any]:
-    return tf.constant(normalised(part.images)), tf.constant(part.labels.astype(np.int32))
-
-
-@lru_cache(maxsize=4)
-def _loop(
-    model: str,
-    input_shape: tuple[int, int, int],
-    classes: int,
-    optimizer: Optimizer,
-    accumulating: bool,
-) -> "_Loop":
-    """Keep a process's traced graphs: tracing and building cost seconds a point."""
-    return _Loop(model, input_shape, classes, optimizer, accumulating)
-
-
-class _Loop:
-    """A model, its optimizer and their traced graph, for every batch size and schedule."""
-
-    def __init__(
-        self,
-        model: str,
-        input_shape: tuple[int, int, int],
-        classes: int,
-        optimizer: Optimizer,
-        accumulating: bool,
-    ) -> None:
-        self._recipe = (model, input_shape, classes)
-        self._model = models.build(*self._recipe, seed=0)
-        self._optimizer = _keras_optimizer(optimizer)
-        self._optimizer.build(self._model.trainable_variables)
-        self._fresh_optimizer = [variable.numpy() for variable in self._optimizer.variables]
-        self._sums = [
-            tf.Variable(tf.zeros_like(weight.value), trainable=False)
-            for weight in self._model.trainable_variables
-            if accumulating
-        ]
-        images = tf.TensorSpec([None, *input_shape], tf.float32)
-        numbers, rates = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
-        count = tf.TensorSpec([], tf.int32)
-        self._run = tf.function(
-            self._updates, input_signature=[images, numbers, numbers, numbers, rates, count]
-        )
-        self._score = tf.function(self._totals, input_signature=[images, numbers])
-
-    def reset(self, seed: int) -> None:
-        """Make model and optimizer fresh: initial weights of `seed`, empty optimizer slots."""
-        fresh = models.build(*self._recipe, seed=seed)
-        for variable, initial in zip(self._model.variables, fresh.variables, strict=True):
-            variable.assign(initial)
-        for variable, initial in zip(self._optimizer.variables, self._fresh_optimizer, strict=True):
-            variable.assign(initial)
-
-    def run(self, *arguments: Any) -> tuple[Any, Any]:
-        """Make one update for every rate; return losses and accuracies, float32 of (updates,)."""
-        losses, accuracies, done = self._run(*arguments)
-        return losses[:done], accuracies[:done]
-
-    def score(self, tensors: tuple[Any, Any]) -> dict[str, float]:
-        """Return the mean loss and the accuracy over all examples, in inference mode."""
-        loss, correct = self._score(*tensors)
-        examples = len(tensors[1])
-        return {"val_loss": float(loss) / examples, "val_accuracy": float(correct) / examples}
-
-    def _updates(
-        self, images: Any, labels: Any, order: Any, cuts: Any, rates: Any, micro_batch: Any
-    ) -> tuple[Any, Any, Any]:
-        updates = tf.shape(rates)[0]
-        losses = tf.TensorArray(tf.float32, updates, element_shape=[])
-        accuracies = tf.TensorArray(tf.float32, updates, element_shape=[])
-        done = 0
-        for update in tf.range(updates):
-            examples = order[cuts[update] : cuts[update + 1]]
-            if self._sums:
-                gradients, loss, accuracy = self._accumulated(images, labels, examples, micro_batch)
-            else:
-                gradients, loss, accuracy = self._gradients(images, labels, examples)
-            self._optimizer.learning_rate.assign(rates[update])
-            self._optimizer.apply(gradients, self._model.trainable_variables)
-            losses = losses.write(update, loss)
-            accuracies = accuracies.write(update, accuracy)
-            done = update + 1
-            if not tf.math.is_finite(loss):
-                break
-        return losses.stack(), accuracies.stack(), done
-
-    def _gradients(self, images: Any, labels: Any, examples: Any) -> tuple[list[Any], Any, Any]:
-        targets = tf.gather(labels, examples)
-        with tf.GradientTape() as tape:
-            predictions = self._model(tf.gather(images, examples), training=True)
-            loss = tf.reduce_mean(_losses(targets, predictions))
-            loss = tf.add_n([loss, *self._model.losses])
-        weights = [weight.value for weight in self._model.trainable_variables]
-        return tape.gradient(loss, weights), loss, tf.reduce_mean(_hits(targets, predictions))
-
-    def _accumulated(
-        self, images: Any, labels: Any, examples: Any, micro_batch: Any
-    ) -> tuple[list[Any], Any, Any]:
-        """Average over micro-batches, each weighted by its share of the group's examples."""
-        group = tf.shape(examples)[0]
-        loss, accuracy = 0.0, 0.0
-        for total in self._sums:
-            total.assign(tf.zeros_like(total))
-        for start in tf.range(0, group, micro_batch):
-            part = examples[start : start + micro_batch]
-            share = tf.cast(tf.shape(part)[0] / group, tf.float32)
-            gradients, part_loss, part_accuracy = self._gradients(images, labels, part)
-            for total, gradient in zip(self._sums, gradients, strict=True):
-                total.assign_add(share * gradient)
-            loss += share * part_loss
-            accuracy += share * part_accuracy
-        return [total.value() for total in self._sums], loss, accuracy
-
-    def _totals(self, images: Any, labels: Any) -> tuple[Any, Any]:
-        loss, correct = tf.constant(0.0, tf.float64), tf.constant(0.0, tf.float64)
-        for start in tf.range(0, tf.shape(labels)[0], SCORING_BATCH):
-            targets = labels[start : start + SCORING_BATCH]
-            predictions = self._model(images[start : start + SCORING_BATCH], training=False)
-            loss += tf.reduce_sum(tf.cast(_losses(targets, predictions), tf.float64))
-            correct += tf.reduce_sum(tf.cast(_hits(targets, predictions), tf.float64))
-        return loss, correct
-
-
-def _losses(targets: Any, predictions: Any) -> Any:
-    """Cross-entropy of every example; Keras takes it from the logits below the softmax."""
-    return keras.ops.sparse_categorical_crossentropy(targets, predictions)
-
-
-def _hits(targets: Any, predictions: Any) -> Any:
-    return tf.cast(tf.equal(tf.argmax(predictions, -1, tf.int32), targets), tf.float32)
-
-
-def _keras_optimizer(settings: Optimizer) -> Any:
-    if settings.name == "sgd":
-        return keras.optimizers.SGD(momentum=settings.momentum)
-    named = {} if settings.epsilon is None else {"epsilon": settings.epsilon}
-    return keras.optimizers.RMSprop(momentum=settings.momentum, **named)
+    return tf.constant(part.images), tf.constant(part.labels.astype(np.int32))

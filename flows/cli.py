@@ -1,24 +1,37 @@
 """The `cyclical` command: a thin shell over the flow and the store."""
 
 import json
-import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
-from cyclical import arms, config, results, steps
+from cyclical import arms, experiment_files, forecast, ledger, results, steps, upkeep
+from cyclical.config import Experiment
 from cyclical.errors import InputError, RunError
+from cyclical.settings import changes, parse_settings, resolve, validated
 from cyclical.store import Store
+from flows.guards import interruptible, lost_server, one_line_errors, told_on
+from flows.options import (
+    ARTIFACTS,
+    Artifacts,
+    File,
+    Folder,
+    FromStep,
+    PageFile,
+    Profile,
+    Refresh,
+    Seeds,
+    Set,
+    UntilStep,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,43 +40,28 @@ app = typer.Typer(
     help="Between which learning rates and batch sizes should training cycle, and is it worth it?",
 )
 console = Console(width=None if sys.stdout.isatty() else 120)
-INTERRUPTED = 130
-PATIENCE_SECONDS = 3
 
 
 @app.command()
 def run(
-    profile: Annotated[str, typer.Option(help="quick or notebook.")] = "quick",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; may be repeated."),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Run for the seeds 0 to N - 1.")] = None,
-    refresh: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STEP", help="Compute a step again; may be repeated."),
-    ] = None,
-    from_step: Annotated[
-        str | None, typer.Option(metavar="STEP", help="This step and what follows from it.")
-    ] = None,
-    until_step: Annotated[
-        str | None, typer.Option(metavar="STEP", help="This step and what it needs.")
-    ] = None,
-    artifacts: Annotated[
-        Path | None, typer.Option(help="The artifacts folder: --set artifacts=FOLDER.")
-    ] = None,
+    file: File = None,
+    profile: Profile = None,
+    set_: Set = None,
+    seeds: Seeds = None,
+    refresh: Refresh = None,
+    from_step: FromStep = None,
+    until_step: UntilStep = None,
+    artifacts: Artifacts = None,
 ) -> None:
     """Run the experiment; what is cached is not computed again."""
-    with _one_line_errors():
-        settings = config.parse_settings(set_ or [])
-        if artifacts:
-            settings["artifacts"] = str(artifacts)
-        chosen = config.resolve(profile, settings, seeds)
+    with one_line_errors():
+        described = file.read_bytes() if file and file.is_file() else None  # it may be edited soon
+        profile, chosen, settings = _chosen(file, profile, set_, seeds, artifacts)
         selection = steps.select(refresh or [], from_step, until_step)
         store = Store(root=chosen.artifacts.absolute())
         store.ensure_writable()
         console.print(f"The {profile} experiment, with its results in {store.root}", soft_wrap=True)
-        with _interruptible():
+        with interruptible():
             _experiment(
                 chosen,
                 selection.wanted,
@@ -74,9 +72,80 @@ def run(
                 from_step=from_step,
                 until_step=until_step,
             )
+        results.keep_file(store, described)
         _show(store)
         if profile == "quick" and not (settings or until_step):
             console.print("At full size: cyclical run --profile notebook", highlight=False)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Where it goes.")] = Path("experiment.toml"),
+    profile: Annotated[str, typer.Option(help="quick or notebook.")] = "quick",
+) -> None:
+    """Write an experiment to change: every field explained, and as in the profile."""
+    with one_line_errors():
+        text = experiment_files.commented(profile)
+        try:
+            with file.open("x") as target:
+                target.write(text)
+        except OSError as error:
+            told = f"{file} can't be written ({error.strerror})"
+            raise InputError(f"{told}: name another file, or remove that one") from None
+        console.print(f"{file} is written: cyclical run {file}", soft_wrap=True, highlight=False)
+
+
+@app.command(name="config")
+def configuration(
+    file: File = None,
+    profile: Profile = None,
+    set_: Set = None,
+    seeds: Seeds = None,
+    artifacts: Artifacts = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of all experiments.")
+    ] = False,
+) -> None:
+    """Print what the experiment comes to, every field of it, as JSON."""
+    with one_line_errors():
+        _, chosen, _ = _chosen(file, profile, set_, seeds, artifacts)
+        if schema:
+            typer.echo(json.dumps(Experiment.model_json_schema(), indent=1))
+        else:
+            typer.echo(chosen.model_dump_json(indent=1))
+
+
+@app.command()
+def plan(
+    file: File = None,
+    profile: Profile = None,
+    set_: Set = None,
+    seeds: Seeds = None,
+    refresh: Refresh = None,
+    from_step: FromStep = None,
+    until_step: UntilStep = None,
+    artifacts: Artifacts = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
+) -> None:
+    """Say for every point what a run with the same options would compute, and why."""
+    with one_line_errors():
+        _, chosen, _ = _chosen(file, profile, set_, seeds, artifacts)
+        selection = steps.select(refresh or [], from_step, until_step)
+        from flows import server
+
+        server.settle()
+        from flows import display, experiment, stages
+        from tasks import cluster, planning
+
+        on_gpus = cluster.gpus(chosen.gpus)
+        store = Store(root=chosen.artifacts.absolute())
+        planned = planning.Plan(store, selection, chosen, on_gpu=bool(on_gpus))
+        experiment.wire(stages.Stages(planned, chosen, selection.wanted))
+        if as_json:
+            typer.echo(json.dumps([asdict(point) for point in planned.points], indent=1))
+            return
+        workers = experiment.workers(chosen, on_gpus)
+        display.plan(console, planned.points, forecast.changes(store, chosen), workers)
 
 
 @app.command()
@@ -85,13 +154,13 @@ def show(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print what --json prints means.")
     ] = False,
-    artifacts: Annotated[Path, typer.Option(help="The artifacts folder.")] = Path("artifacts"),
+    artifacts: Folder = ARTIFACTS,
 ) -> None:
     """Show the latest run's bounds, comparison and pictures."""
     if schema:
         typer.echo(json.dumps(results.Summary.model_json_schema(), indent=1))
         return
-    with _one_line_errors():
+    with one_line_errors():
         store = Store(root=artifacts.absolute())
         if as_json:
             typer.echo(results.summary(store, results.latest(store)).model_dump_json(indent=1))
@@ -99,17 +168,28 @@ def show(
             _show(store)
 
 
+@app.command(name="report")
+def report_(file: PageFile = None, artifacts: Folder = ARTIFACTS) -> None:
+    """Write the latest run's report anew: one page, to be read without anything beside it."""
+    from cyclical import report
+
+    with one_line_errors():
+        store = Store(root=artifacts.absolute())
+        target = report.write(store, results.latest(store), file)
+        console.print(str(target), soft_wrap=True, highlight=False, markup=False)
+
+
 @app.command()
 def ui(
-    artifacts: Annotated[Path, typer.Option(help="The artifacts folder.")] = Path("artifacts"),
+    artifacts: Folder = ARTIFACTS,
 ) -> None:
     """Open the latest run's page in Prefect's UI."""
     from flows import server
 
     configured = bool(os.environ.get("PREFECT_API_URL"))
-    with _one_line_errors():
+    with one_line_errors():
         run = results.latest(Store(root=artifacts.absolute()))
-        with server.running():
+        with server.running(lost_server):
             page = server.page(run.flow_run_id)
             console.print(page, soft_wrap=True)
             typer.launch(page)
@@ -117,6 +197,58 @@ def ui(
                 console.print("Ctrl-C ends the server")
                 with suppress(KeyboardInterrupt):
                     signal.pause()
+
+
+@app.command()
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Compute again what is damaged.")
+    ] = False,
+    artifacts: Folder = ARTIFACTS,
+) -> None:
+    """Check every result in the artifacts folder; exit status 1 where one is damaged."""
+    with one_line_errors():
+        store = Store(root=artifacts.absolute())
+        found = upkeep.verify(store)
+        for finding in found:
+            console.print(finding.what, soft_wrap=True, highlight=False, markup=False)
+        if repair and found:
+            store.ensure_writable()
+            again = upkeep.to_repeat(store, found)
+            upkeep.discard(store, found)
+            _repeat(store, again)
+            for path in upkeep.not_made_again(store, found):
+                console.print(
+                    f"{path} is put away and not made again: no finished run of this code used it",
+                    soft_wrap=True,
+                    highlight=False,
+                )
+            found = upkeep.verify(store)
+        if found:
+            remedy = "cyclical run" if repair else "cyclical verify --repair"
+            raise RunError(f"{len(found)} damaged: {remedy} computes them again")
+        console.print(f"{len(upkeep.results_in(store))} results in {store.root}, all whole")
+
+
+@app.command()
+def gc(
+    keep: Annotated[
+        int, typer.Option(min=1, help="Runs to keep, besides the latest of every configuration.")
+    ] = upkeep.KEPT_RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    artifacts: Folder = ARTIFACTS,
+) -> None:
+    """Remove results that neither the last runs use, nor the latest of any configuration."""
+    with one_line_errors():
+        store = Store(root=artifacts.absolute())
+        gone = (upkeep.unreferenced if dry_run else upkeep.collect)(store, keep)
+        for removal in gone:
+            console.print(
+                f"{removal.path}: {removal.why}", soft_wrap=True, highlight=False, markup=False
+            )
+        mib = sum(removal.bytes for removal in gone) / 2**20
+        told = "would be removed" if dry_run else "removed"
+        console.print(f"{len(gone)} {told}, {mib:,.1f} MiB", highlight=False)
 
 
 @app.command()
@@ -128,94 +260,84 @@ def data(
     """Get Fashion-MNIST, from the first source that answers."""
     from cyclical import fetching
 
-    with _one_line_errors():
+    with one_line_errors():
         typer.echo(f"Fashion-MNIST is in {fetching.fetch(target)}")
 
 
-def _experiment(chosen: config.Experiment, wanted: Collection[str], **parameters: Any) -> None:
+def _chosen(
+    file: Path | None,
+    profile: str | None,
+    pairs: list[str] | None,
+    seeds: int | None,
+    artifacts: Path | None,
+) -> tuple[str, Experiment, dict[str, Any]]:
+    """Return the profile, the experiment, and its settings beside the profile.
+
+    The options win over the file.
+    """
+    in_file, settings = experiment_files.read(file) if file else (None, {})
+    settings |= parse_settings(pairs or [])
+    if artifacts:
+        settings["artifacts"] = str(artifacts)
+    name = profile or in_file or "quick"
+    return name, resolve(name, settings, seeds), settings
+
+
+def _experiment(chosen: Experiment, wanted: Collection[str], **parameters: Any) -> None:
     """Run the flow with a server and a display; Prefect is imported only now."""
     from flows import server
 
-    with server.running():
+    own = not os.environ.get("PREFECT_API_URL")
+    with server.running(lost_server):
         from prefect.logging.handlers import APILogHandler
 
         from flows.display import Display
         from flows.experiment import experiment
         from tasks.progress import observed_by
 
-        images = (chosen.data.train_images or 60_000) * (1 - chosen.data.validation_split)
-        work = arms.workload(chosen, round(images))
-        display = Display(console, {step: work[step] for step in work if step in wanted})
-        with display.live(), observed_by(display), _told_on(console):
+        def workload(images: int) -> dict[str, tuple[int, int]]:
+            work = arms.workload(chosen, images)
+            return {step: work[step] for step in work if step in wanted}
+
+        display = Display(console, workload, chosen.data.images_trained_on)
+        with display.live(), observed_by(display), told_on(console):
             try:
                 experiment(**parameters)
             finally:
                 APILogHandler().flush()  # while there is a server to take the rest of the log
+        if own:
+            run = results.latest(Store(root=chosen.artifacts.absolute()))
+            server.await_records(run.flow_run_id, len(run.points))
+
+
+def _repeat(store: Store, headers: Collection[ledger.Header]) -> None:
+    """Run once more what these runs were, wherever their store lay; go on past one that fails."""
+    if not headers:
+        return
+    from flows import server
+
+    # One server for all: Prefect keeps to the first that it was given.
+    with interruptible(), server.running(lost_server):
+        for header in headers:
+            try:
+                chosen = validated(header.configuration | {"artifacts": str(store.root)})
+                _experiment(
+                    chosen,
+                    steps.select([], None, header.until_step).wanted,
+                    profile=header.profile,
+                    settings=changes(header.profile, chosen),
+                    until_step=header.until_step,
+                )
+            except (InputError, RunError) as error:
+                typer.echo(
+                    f"cyclical: a run of {header.profile} can't be repeated: {error}", err=True
+                )
 
 
 def _show(store: Store) -> None:
     from flows import display
 
     display.show(console, results.summary(store, results.latest(store)))
-
-
-@contextmanager
-def _told_on(console: Console) -> Iterator[None]:
-    """Print our own warnings, such as why a result is computed again; Prefect's stay in its log."""
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    loggers = [logging.getLogger(name) for name in ("cyclical", "tasks")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn the user's mistakes into one line and exit status 2."""
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"cyclical: {error}", err=True)
-        raise typer.Exit(2) from None
-    except RunError as error:
-        typer.echo(f"cyclical: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """End within seconds, with all children, on Ctrl-C and SIGTERM: what is finished is stored."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        threading.Timer(PATIENCE_SECONDS, _end_at_once).start()
-        raise KeyboardInterrupt  # lets Prefect mark the flow run as crashed
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    except KeyboardInterrupt:
-        _end_at_once()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_at_once() -> None:
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
-    console.show_cursor()
-    sys.stderr.write("\ncyclical: interrupted; the next run goes on with what was finished\n")
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What the terminal shows while a run goes on, and at its end."""
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -11,9 +11,13 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from cyclical.reference import ALL_IMAGES
+from cyclical.answers import answers, named
+from cyclical.forecast import Forecast, total_seconds
+from cyclical.overview import legend, overview
 from cyclical.results import ArmResult, Summary
+from cyclical.steps import NEEDS
 from tasks.progress import Event
 
 TRACE = "iterations.png"
@@ -27,9 +31,19 @@ class Display:
     every training that ends.
     """
 
-    def __init__(self, console: Console, workload: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        workload: Callable[[int], Mapping[str, tuple[int, int]]],
+        images: int,
+    ) -> None:
+        """Show a run on so many images, as far as that is known before they are loaded.
+
+        `workload` counts, for so many, each step's points and the examples that one trains on.
+        """
         self._console = console
-        self._workload = workload
+        self._workload_of = workload
+        self._workload = workload(images)
         self._done: defaultdict[str, int] = defaultdict(int)
         self._cached: defaultdict[str, int] = defaultdict(int)
         self._running: dict[tuple[str, str], dict[str, Any]] = {}
@@ -50,6 +64,8 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         """Take in an event."""
+        if event.kind == "loaded":
+            self._workload = self._workload_of(event.images)
         if event.step not in self._workload:
             return
         with self._lock:
@@ -59,7 +75,9 @@ class Display:
             if event.kind == "running" and event.progress:
                 self._began = self._began or time.monotonic()
                 self._running[event.step, event.label] = event.progress
-            if event.kind == "failed":
+            if event.kind == "waiting":
+                self._console.print(f"{event.step} {event.label} waits for memory")
+            if event.kind in {"failed", "hung"}:
                 self._running.pop((event.step, event.label), None)
             if event.kind == "finished":
                 self._finish(event)
@@ -112,25 +130,69 @@ def _told(progress: Mapping[str, Any]) -> str:
     )
 
 
+def plan(
+    console: Console, points: Sequence[Forecast], changes: Sequence[str], workers: int
+) -> None:
+    """Print what a run would do with every point, why, and how long it would take."""
+    if changes:
+        console.print(Text(f"Since the latest run: {', '.join(changes)}"))
+    told = {"cached": "cached", "perhaps": "perhaps", "run": "to run"}
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name in ("step", "label", "fate", "seconds", "why"):
+        table.add_column(name, overflow="fold", no_wrap=name in {"step", "fate", "seconds"})
+    for step in NEEDS:
+        for row, point in enumerate(point for point in points if point.step == step):
+            took = _duration(point.seconds) if point.fate != "cached" else ""
+            why = Text(point.why)  # which may hold brackets of a path
+            table.add_row("" if row else step, point.label, told[point.fate], took, why)
+    console.print(table, highlight=False)
+    if any("->" in point.why for point in points):
+        console.print("(a -> b: in the nearest earlier result -> now)", highlight=False)
+    fates = Counter(point.fate for point in points)
+    maybe = f", {fates['perhaps']} perhaps" if fates["perhaps"] else ""
+    console.print(f"{fates['cached']} cached, {fates['run']} to run{maybe}", highlight=False)
+    if fates["run"]:
+        least = total_seconds([point for point in points if point.fate == "run"], workers)
+        most = total_seconds([point for point in points if point.fate != "cached"], workers)
+        if least is None or most is None:
+            console.print("Time: not known, as no training was timed yet")
+        else:
+            upto = f", {_duration(most)} with those that are perhaps" if maybe else ""
+            console.print(
+                f"Time, as last measured: {_duration(least) or 'a second'}{upto}", highlight=False
+            )
+
+
+def _duration(seconds: float | None) -> str:
+    """Say a duration as one would; nothing below a second.
+
+    >>> _duration(7.2), _duration(200), _duration(9000)
+    ('7 s', '3 min', '2.5 h')
+    """
+    if seconds is None or seconds < 1:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def show(console: Console, summary: Summary) -> None:
     """Print a run's answers on one screen: the comparison, the bounds, the findings, the pictures.
 
     Only the latest run's main pictures are named one by one; of the trainings' there is one each.
     """
     seeds = f"seed{'s' * (len(summary.seeds) > 1)} {', '.join(map(str, summary.seeds))}"
-    console.print(f"{summary.profile}, {seeds}, finished {summary.finished}", highlight=False)
+    console.print(Text(f"{named(summary)}, {seeds}, finished {summary.finished}"), soft_wrap=True)
     if summary.until_step:
-        console.print(f"Only until {summary.until_step}: `cyclical run` goes on to the comparison")
+        console.print(f"Only until {summary.until_step}: without --until-step it goes on")
     if summary.arms:
         console.print(_comparison(summary.arms, summary.goal, wide=console.width >= WIDE))
-        console.print(_legend(summary.arms, summary.goal), highlight=False)
-    if summary.lr_min is not None:
-        rates = f"{summary.lr_min:g} and {summary.lr_max:g}"
-        console.print(f"Learning rate: cycle between {rates} (rule {summary.lr_rule})")
-    if summary.bmin is not None:
-        console.print(f"Batch size: cycle between {summary.bmin} and {summary.bmax}")
-    for finding in summary.findings:
-        console.print(finding, soft_wrap=True)
+        for column, meaning in legend(summary.arms, summary.goal).items():
+            console.print(f"{column}: {meaning}", highlight=False, soft_wrap=True)
+    for answer in answers(summary):
+        console.print(answer, soft_wrap=True)
+    if summary.report:
+        console.print(Text(f"Report: {summary.report}"), soft_wrap=True)
     console.print("Pictures:")
     traces = [picture for picture in summary.pictures if picture.endswith(TRACE)]
     for picture in summary.pictures:
@@ -141,58 +203,12 @@ def show(console: Console, summary: Summary) -> None:
         console.print(f"  {root}/*_training/*/{TRACE} ({len(traces)})", soft_wrap=True)
 
 
-def _legend(arms: list[ArmResult], goal: float) -> str:
-    several = any(arm.seeds > 1 for arm in arms)
-    held_out = any(arm.held_out for arm in arms)
-    interval = ", mean ± 95 % interval" if several else ""
-    picked = "on the held-out images" if held_out else "on the test images: optimistic"
-    return (
-        f"final: test accuracy after the last epoch{interval}\n"
-        f"best*: accuracy of the best epoch {picked}\n"
-        "vs fixed: points (hundredths) above the fixed arm of the same optimizer\n"
-        f"to {goal:g}: the first epoch at that accuracy\n"
-        "published: the published run's final, on 60,000 images for 20 epochs (n: of n test images)"
-    )
-
-
 def _comparison(arms: list[ArmResult], goal: float, *, wide: bool) -> Table:
+    rows = overview(arms, goal)
+    columns = list(rows[0])
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("arm", no_wrap=True)
-    columns = ["final", "best*", "vs fixed", f"to {goal:g}", "published"]
-    for name in [*columns, "updates", "seconds"] if wide else columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for arm in arms:
-        final = arm.test_accuracy, arm.test_accuracy_high
-        difference = _points(arm.difference), _points(arm.difference_high)
-        cells = [
-            arm.arm,
-            "diverged" if arm.test_accuracy is None else _with_interval(*final, "{:.4f}", "{:.4f}"),
-            _number(arm.best_val_accuracy, "{:.4f}"),
-            _with_interval(*difference, "{:+.1f}", "{:.1f}") if arm.baseline else "",
-            _number(arm.epochs_to_goal, "{:.3g}"),
-            _published(arm),
-            f"{arm.updates:,.0f}",
-            _number(arm.seconds, "{:.0f}"),
-        ]
-        table.add_row(*cells if wide else cells[: len(columns) + 1])
+    for name in columns if wide else columns[:-2]:
+        table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*list(row.values())[: len(table.columns)])
     return table
-
-
-def _published(arm: ArmResult) -> str:
-    of_few = arm.published_images is not None and arm.published_images < ALL_IMAGES
-    few = f" ({arm.published_images:.0f})" if of_few else ""
-    return _number(arm.published_final, "{:.4f}", none="") + few
-
-
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
-def _number(number: float | None, form: str, none: str = "-") -> str:
-    return none if number is None else form.format(number)
-
-
-def _with_interval(mean: float | None, high: float | None, form: str, half: str) -> str:
-    if mean is None:
-        return "-"
-    return form.format(mean) + ("" if high is None else f" ± {half.format(high - mean)}")

@@ -1,7 +1,8 @@
 """The whole experiment as one Prefect flow."""
 
+import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,10 +10,13 @@ from prefect import flow, runtime
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from cyclical import config, results, steps
+from cyclical import config, ledger, machine, results, steps
+from cyclical.settings import resolve
 from cyclical.store import Store
-from flows import stages
-from tasks.running import Run, cores
+from cyclical.values import MOST_SEEDS
+from flows import loading, stages
+from tasks import cluster, publishing
+from tasks.running import Run
 
 
 def _titled(title: str) -> FieldInfo:
@@ -28,10 +32,48 @@ def _one_of(names: Iterable[str]) -> FieldInfo:
 
 
 Step = Annotated[str, _one_of(steps.NEEDS)]
-Seeds = Annotated[int, Field(ge=1, le=100)]
+Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 
 
-@flow(name="experiment", flow_run_name="{profile}", persist_result=False)
+def workers(chosen: config.Experiment, on_gpus: Collection[str]) -> int:
+    """Return how many trainings go side by side."""
+    return chosen.workers or len(on_gpus) or cluster.cores()
+
+
+def wire(stage: stages.Stages) -> None:
+    """Take the steps one after the other, each with what it needs, and wait for all."""
+    data = stage("load_data", loading.load)
+    lr_sweep = stage("lr_sweep", stages.sweep_learning_rates, data)
+    lr_bounds = stage("lr_bounds", stages.derive_lr_bounds, data, lr_sweep)
+    batch_sweep = stage("batch_sweep", stages.sweep_batch_sizes, data, lr_bounds)
+    clr = stage("clr_training", stages.train_with_cyclical_rates, data, lr_bounds)
+    effective = stage(
+        "effective_batch_training", stages.train_with_effective_batches, data, lr_bounds
+    )
+    fixed = stage("fixed_training", stages.train_with_fixed_settings, data, lr_bounds)
+    batch_bounds = stage("batch_bounds", stages.detect_batch_bounds, data, lr_sweep, batch_sweep)
+    cyclic = stage("cyclic_batch_training", stages.train_with_cyclic_batches, data, batch_bounds)
+    combined = stage("combined_training", stages.train_with_both_cycling, data, batch_bounds)
+    sweeps = {"learning_rate": lr_sweep, "batch_size": batch_sweep}
+    found = dict(zip(("lr_min", "lr_max"), lr_bounds, strict=True)) if lr_bounds else {}
+    found |= dict(zip(("bmin", "bmax"), batch_bounds, strict=True)) if batch_bounds else {}
+    trained = (clr, cyclic, effective, combined, fixed)
+    stage("comparison", stages.compare, data, sweeps, found, *trained)
+    stage.finish()
+
+
+def _name() -> str:
+    """Name a run after its options: `quick`, `notebook until batch_bounds`, `quick seeds 5`."""
+    given = runtime.flow_run.parameters
+    options = [
+        f"{word} {given[name]}"
+        for word, name in (("from", "from_step"), ("until", "until_step"), ("seeds", "seeds"))
+        if given.get(name)
+    ]
+    return " ".join([given["profile"], *options])
+
+
+@flow(name="experiment", flow_run_name=_name, persist_result=False)
 def experiment(
     profile: Annotated[str, _one_of(config.PROFILES), _titled("Profile")] = "quick",
     settings: Annotated[Mapping[str, Any] | None, _titled("Changes to the profile")] = None,
@@ -55,35 +97,28 @@ def experiment(
         InputError: The parameters are wrong, or the data or the sweeps do not allow an answer.
     """
     began = time.monotonic()
-    chosen = config.resolve(profile, settings, seeds)
+    chosen = resolve(profile, settings, seeds)
     selection = steps.select(refresh, from_step, until_step)
-    with Run(Store(root=chosen.artifacts.absolute()), selection, chosen.workers or cores()) as run:
-        stage = stages.Stages(run, chosen)
-        data = stage("load_data", stages.load_data)
-        lr_sweep = stage("lr_sweep", stages.sweep_learning_rates, data)
-        lr_bounds = stage("lr_bounds", stages.derive_lr_bounds, data, lr_sweep)
-        batch_sweep = stage("batch_sweep", stages.sweep_batch_sizes, data, lr_bounds)
-        clr = stage("clr_training", stages.train_with_cyclical_rates, data, lr_bounds)
-        effective = stage(
-            "effective_batch_training", stages.train_with_effective_batches, data, lr_bounds
+    on_gpus = cluster.gpus(chosen.gpus)
+    machine.refuse_precision(chosen.precision, on_gpus)
+    store = Store(root=chosen.artifacts.absolute())
+    header = ledger.Header(
+        flow_run_id=str(runtime.flow_run.id),
+        profile=profile,
+        until_step=until_step,
+        configuration=json.loads(chosen.model_dump_json()),
+    )
+    with Run(store, selection, header, workers(chosen, on_gpus), on_gpus) as run:
+        wire(stages.Stages(run, chosen, selection.wanted))
+        record = results.RunRecord(
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            duration_seconds=round(time.monotonic() - began, 1),
+            profile=profile,
+            until_step=until_step,
+            flow_run_id=str(runtime.flow_run.id),
+            configuration=chosen,
+            points=tuple(run.points()),
         )
-        fixed = stage("fixed_training", stages.train_with_fixed_settings, data, lr_bounds)
-        batch_bounds = stage("batch_bounds", stages.detect_batch_bounds, data, batch_sweep)
-        cyclic = stage(
-            "cyclic_batch_training", stages.train_with_cyclic_batches, data, batch_bounds
-        )
-        combined = stage("combined_training", stages.train_with_both_cycling, data, batch_bounds)
-        stage("comparison", stages.compare, clr, cyclic, effective, combined, fixed)
-        stage.finish()
-        results.record(
-            run.store,
-            results.RunRecord(
-                finished=datetime.now(UTC).isoformat(timespec="seconds"),
-                duration_seconds=round(time.monotonic() - began, 1),
-                profile=profile,
-                until_step=until_step,
-                flow_run_id=str(runtime.flow_run.id),
-                configuration=chosen,
-                points=tuple(run.points()),
-            ),
-        )
+        results.record(store, record)
+        publishing.publish_report(store, record)
+        publishing.keep_report(store, record)

@@ -1,12 +1,12 @@
 """The bounds that are read off the sweeps, or fixed by the user."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
 from prefect import task
 
-from cyclical import bounds, config
+from cyclical import agreement, bounds, config, learning_clock, noise, range_test
 from cyclical.errors import InputError
 from cyclical.store import Artifact, Slot, Store
 from tasks.caching import save
@@ -14,18 +14,37 @@ from tasks.caching import save
 
 @task
 def derive_lr_bounds(
-    slot: Slot, sweep: Artifact, settings: config.LrBounds, classes: int
+    slot: Slot, sweep: Artifact, settings: config.LrBounds, least: float
 ) -> Artifact:
-    """Read lr_min and lr_max off the sweep: bounds.parquet (lr_min, lr_max, rule)."""
-    with _table_of(slot, sweep) as table:
-        found = bounds.lr_bounds(
+    """Read lr_min and lr_max off the sweep: bounds.parquet (lr_min, lr_max, rule).
+
+    seeds.parquet holds those of every seed alone.
+    """
+
+    def find(table: pd.DataFrame) -> bounds.LearningRateBounds:
+        return bounds.lr_bounds(
             table,
             settings.rule,
-            classes,
             lr_min_share=settings.lr_min_share,
             lr_max_share=settings.lr_max_share,
+            least=least,
         )
-    return save(slot, {"bounds.parquet": pd.DataFrame([vars(found)])})
+
+    with _table_of(slot, sweep) as table:
+        found = find(table)
+    points = Store(root=slot.root).frame(sweep, "points.parquet")
+    alone = agreement.by_seed(points, lambda table: _named(find(table), "lr_min", "lr_max"))
+    tables = {"bounds.parquet": pd.DataFrame([vars(found)]), "seeds.parquet": alone}
+    return save(slot, tables)
+
+
+@task
+def derive_range_bounds(slot: Slot, sweep: Artifact, rule: str, swept: Sequence[float]) -> Artifact:
+    """Read lr_min and lr_max off the range test: bounds.parquet, rules.parquet (by every rule)."""
+    with _table_of(slot, sweep, "range_test.parquet") as curve:
+        found = range_test.bounds(curve, rule, swept)
+        rules = range_test.suggestions(curve)
+    return save(slot, {"bounds.parquet": pd.DataFrame([vars(found)]), "rules.parquet": rules})
 
 
 @task
@@ -37,12 +56,45 @@ def fix_lr_bounds(slot: Slot, fixed: tuple[float, float]) -> Artifact:
 
 @task
 def detect_batch_bounds(
-    slot: Slot, sweep: Artifact, threshold: float, stretch: str, classes: int
+    slot: Slot, sweep: Artifact, threshold: float, stretch: str, least: float
 ) -> Artifact:
-    """Detect bmin and bmax: bounds.parquet (a row a size, with in_range)."""
+    """Detect bmin and bmax: bounds.parquet (a row a size, with in_range).
+
+    seeds.parquet holds those of every seed alone.
+    """
+
+    def find(table: pd.DataFrame) -> bounds.BatchBounds:
+        return bounds.batch_bounds(table, threshold, stretch, least=least)
+
     with _table_of(slot, sweep) as table:
-        found = bounds.batch_bounds(table, threshold, stretch, classes)
-    return save(slot, {"bounds.parquet": found.table})
+        found = find(table)
+    points = Store(root=slot.root).frame(sweep, "points.parquet")
+    alone = agreement.by_seed(points, lambda table: _named(find(table), "bmin", "bmax"))
+    return save(slot, {"bounds.parquet": found.table, "seeds.parquet": alone})
+
+
+@task
+def estimate_noise(
+    slot: Slot, sweep: Artifact, measured: int, small_batch: int, big_batch: int, examples: int
+) -> Artifact:
+    """Estimate the gradient noise scale at the swept size that was measured: noise.parquet.
+
+    It has a row an epoch.
+    """
+    epochs = Store(root=slot.root).frame(sweep, "epochs.parquet")
+    of_size = epochs[epochs["batch_size"] == measured]
+    histories = {int(str(seed)): of_seed for seed, of_seed in of_size.groupby("seed")}
+    table = noise.noise_scale(histories, small_batch, big_batch, examples)
+    return save(slot, {"noise.parquet": table})
+
+
+@task
+def compare_at_equal_sums(slot: Slot, sweep: Artifact, of_rates: Artifact) -> Artifact:
+    """Compare batch sizes with the sweep of the rate at equal sums of rates: sums.parquet."""
+    store = Store(root=slot.root)
+    batches, rates = (store.frame(each, "epochs.parquet") for each in (sweep, of_rates))
+    table = learning_clock.at_equal_sums(batches, rates, store.frame(of_rates, "sweep.parquet"))
+    return save(slot, {"sums.parquet": table})
 
 
 @task
@@ -51,12 +103,16 @@ def fix_batch_bounds(slot: Slot, fixed: tuple[int, int]) -> Artifact:
     return save(slot, {"bounds.parquet": bounds.fixed_batch_bounds(*fixed).table})
 
 
+def _named(found: object, *names: str) -> dict[str, float]:
+    return {name: getattr(found, name) for name in names}
+
+
 @contextmanager
-def _table_of(slot: Slot, sweep: Artifact) -> Iterator[pd.DataFrame]:
+def _table_of(slot: Slot, sweep: Artifact, name: str = "sweep.parquet") -> Iterator[pd.DataFrame]:
     """Read a sweep's table; an error about it names its file."""
     store = Store(root=slot.root)
     try:
-        yield store.frame(sweep, "sweep.parquet")
+        yield store.frame(sweep, name)
     except InputError as error:
-        table = store.root / sweep.path / "sweep.parquet"
+        table = store.root / sweep.path / name
         raise InputError(f"{error}; the table is {table}") from None

@@ -4,36 +4,49 @@ Prefect's own records only mirror the store: a record holds the reference to an 
 hit only while the artifact's files are there and unchanged.
 """
 
+import errno
 import json
 import logging
-from collections.abc import Callable, Mapping
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpx
 from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy, CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 from prefect.serializers import Serializer
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from cyclical import fingerprint
-from cyclical.errors import InputError
+from cyclical import fingerprint, machine
+from cyclical.config import Data
+from cyclical.errors import InputError, one_line
 from cyclical.plans import Training
-from cyclical.store import Artifact, DamagedError, Slot, Store, Table, recipe_key
+from cyclical.store import RECORDS, Artifact, DamagedError, Slot, Store, Table
 
-RECORDS = ".records"
 ARITHMETIC = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # oneDNN picks kernels by processor; these are everywhere
+    # oneDNN picks kernels by processor; this holds them to one instruction set.
+    "ONEDNN_MAX_CPU_ISA": machine.instruction_set(),
 }
 """The environment on which TensorFlow's results depend to the bit: a part of every key of its."""
+RETRY_SECONDS = (2, 15, 60)
+PASSING = (OSError, httpx.TransportError, ConcurrencySlotAcquisitionError)
+LASTING = (  # waiting mends none of these
+    *(FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError),
+    PermissionError,
+)
+LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # a disk is full, or read-only
 log = logging.getLogger(__name__)
 
 
@@ -72,28 +85,32 @@ def slot_for(
     step: str,
     label: str,
     inputs: Mapping[str, Any],
+    *,
+    on_gpu: bool = False,
 ) -> Slot:
     """Work out where a task's result goes: the recipe it follows from, and the recipe's hash.
 
     The recipe holds the task's inputs (of artifacts the content hashes alone), the fingerprints of
     its code and of the user's that it calls, the versions that this code depends on, and
-    TensorFlow's environment where it is used.
+    TensorFlow's environment where it is used, with the kind of device.
     """
     code, versions = _code_and_versions(task.fn)
     recipe: dict[str, Any] = {"inputs": _plain(inputs), "code": code, "versions": versions}
     theirs = {
         reference: _user_code(reference)
         for value in inputs.values()
-        if isinstance(value, Training)
-        for reference in value.user_code
+        for each in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(each, Training | Data)
+        for reference in each.user_code
     }
     if theirs:
         recipe["user_code"] = theirs
     if "tensorflow" in versions:
-        recipe["environment"] = ARITHMETIC
-    return Slot(
-        root=store.root, step=step, label=label, key=recipe_key(step, label, recipe), recipe=recipe
-    )
+        recipe["environment"] = ARITHMETIC | {
+            "machine": platform.machine(),
+            "device": "GPU" if on_gpu else "CPU",
+        }
+    return Slot(root=store.root, step=step, label=label, recipe=recipe)
 
 
 @cache
@@ -141,8 +158,28 @@ def run_name(step: str, label: str) -> str:
     return told if "seed=" in told else f"{step} {told}"
 
 
+def passing(
+    task: Task[..., Artifact],  # noqa: ARG001 (Prefect's signature)
+    run: TaskRun,
+    state: State[Any],
+) -> bool:
+    """Tell whether a failure may pass: a disk or a server that did not answer.
+
+    Wrong input and defects fail again, so they are told at once, a defect with its traceback:
+    Prefect logs none for a failure that it was told not to retry.
+    """
+    error = state.data  # Prefect hands the exception itself, whatever its annotation says
+    of_the_disk = getattr(error, "errno", None) in LASTING_NUMBERS
+    if isinstance(error, PASSING) and not (isinstance(error, LASTING) or of_the_disk):
+        log.warning("%s failed (%s): it is tried again", run.name, one_line(error))
+        return True
+    if not (isinstance(error, InputError) or of_the_disk):
+        log.error("%s failed", run.name, exc_info=cast(Exception, error))
+    return False
+
+
 def bound(task: Task[..., Artifact], slot: Slot, *, refresh: bool = False) -> Task[..., Artifact]:
-    """Return the task as it runs for a slot: its name, and where its record lies."""
+    """Return the task as it runs for a slot: its name, its retries, where its record lies."""
     return task.with_options(
         task_run_name=run_name(slot.step, slot.label),
         cache_policy=BY_SLOT,
@@ -151,6 +188,9 @@ def bound(task: Task[..., Artifact], slot: Slot, *, refresh: bool = False) -> Ta
         result_storage=slot.root / RECORDS,
         result_serializer=ArtifactSerializer(root=str(slot.root)),
         refresh_cache=refresh,
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=list(RETRY_SECONDS),
+        retry_condition_fn=passing,
     )
 
 
@@ -164,6 +204,7 @@ def recorded(slot: Slot) -> bool:
     if artifact is None:
         (slot.root / RECORDS / slot.key).unlink(missing_ok=True)
         return False
+    slot.checkpoint.unlink(missing_ok=True)  # of a process that was killed when all was stored
     if not _record_is_of(slot):
         records = ResultStore(
             result_storage=LocalFileSystem(basepath=str(slot.root / RECORDS)),
@@ -185,16 +226,24 @@ def _record_is_of(slot: Slot) -> bool:
 
 
 def save(
-    slot: Slot, tables: Mapping[str, Table], pictures: Mapping[str, bytes] | None = None
+    slot: Slot,
+    tables: Mapping[str, Table],
+    pictures: Mapping[str, bytes] | None = None,
+    *,
+    epoch_seconds: Sequence[float] = (),
 ) -> Artifact:
-    """Store a task's result, with the time since the task run began."""
-    context = TaskRunContext.get()
-    began = context.start_time if context else datetime.now(UTC)
+    """Store a task's result, with the seconds that it took since the task run began.
+
+    Of a training, `epoch_seconds` tells them: from its beginning to the end of every epoch.
+    """
+    if epoch_seconds:
+        seconds = epoch_seconds[-1]
+    else:
+        context = TaskRunContext.get()
+        now = datetime.now(UTC)
+        seconds = (now - (context.start_time if context else now)).total_seconds()
     return Store(root=slot.root).write(
-        slot,
-        tables,
-        pictures,
-        duration_seconds=(datetime.now(UTC) - began).total_seconds(),
+        slot, tables, pictures, duration_seconds=seconds, epoch_seconds=epoch_seconds
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
 from prefect import task
 
-from cyclical import comparison
+from cyclical import comparison, line_by_line, reference
 from cyclical.plans import Training
 from cyclical.reference import Rows
 from cyclical.store import Artifact, Slot, Store
@@ -16,6 +17,7 @@ def compare(
     slot: Slot,
     arms: Sequence[tuple[Training, Artifact]],
     goal: float,
+    baselines: dict[str, str],
     published: dict[str, Rows],
 ) -> Artifact:
     """Compare the arms: comparison.parquet (a row an arm and seed), summary.parquet (an arm).
@@ -29,10 +31,34 @@ def compare(
         slot,
         {
             "comparison.parquet": table,
-            "summary.parquet": comparison.summarise(table, published=published),
+            "summary.parquet": comparison.summarise(table, baselines, published),
             "accuracy_by_epoch.parquet": comparison.accuracy_by_epoch(trained),
         },
     )
+
+
+@task
+def compare_with_published(
+    slot: Slot,
+    comparison: Artifact,
+    sweeps: dict[str, Artifact],
+    bounds: dict[str, float],
+    published_sweeps: dict[str, Rows],
+    published_arms: dict[str, Rows],
+) -> Artifact:
+    """Set every figure beside the published run's: published.parquet (a row a figure).
+
+    `sweeps` and `published_sweeps` go by the swept column.
+    """
+    store = Store(root=slot.root)
+    tables = [
+        line_by_line.of_sweep(store.frame(sweep, "points.parquet"), value, published_sweeps[value])
+        for value, sweep in sweeps.items()
+    ]
+    tables.append(line_by_line.of_bounds(bounds, reference.BOUNDS))
+    arms = store.frame(comparison, "comparison.parquet")
+    tables.append(line_by_line.of_arms(arms, published_arms))
+    return save(slot, {"published.parquet": pd.concat(tables, ignore_index=True)})
 
 
 def _trained(store: Store, training: Training, artifact: Artifact) -> comparison.Trained:

@@ -18,12 +18,19 @@ TOPIC = "cyclical-progress"
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a training: it was cached, goes on (with `progress`), or ended."""
+    """Something happened to a training: it was cached, goes on (with `progress`), or ended.
 
-    kind: Literal["cached", "running", "finished", "failed"]
+    One that is `waiting` does so for memory. One that `hung` was cut off after `seconds` without
+    progress, and is begun again elsewhere. Before all, the data are `loaded`: so many `images` to
+    train on.
+    """
+
+    kind: Literal["loaded", "cached", "waiting", "running", "hung", "finished", "failed"]
     step: str
     label: str
     progress: "dict[str, Any] | None" = None
+    seconds: int = 0
+    images: int = 0
 
 
 Observer = Callable[[Event], None]
@@ -45,15 +52,22 @@ def observer() -> Observer:
     return _observer.get()
 
 
-def reporter(slot: Slot) -> "Callable[[Progress], None]":
-    """Return a callback that tells a training's progress to the process that submitted it."""
+def teller() -> Observer:
+    """Return a way to tell the process that submitted what runs on this worker."""
     try:
         worker = distributed.get_worker()
     except ValueError:  # not on a cluster: nobody waits elsewhere
         return lambda _: None
+    # Dask adds keys of its own beside the event.
+    return lambda event: worker.log_event(TOPIC, {"event": asdict(event)})
+
+
+def reporter(slot: Slot, shown: "Callable[[Progress], None]") -> "Callable[[Progress], None]":
+    """Return a callback that also tells a training's progress to the process that submitted it."""
+    tell = teller()
 
     def report(progress: "Progress") -> None:
-        event = Event("running", slot.step, slot.label, asdict(progress))
-        worker.log_event(TOPIC, {"event": asdict(event)})  # Dask adds keys of its own beside it
+        tell(Event("running", slot.step, slot.label, asdict(progress)))
+        shown(progress)
 
     return report

@@ -4,53 +4,92 @@ prefect-dask looks a hit up on the worker, so a fully cached run would start a c
 Here the flow's process looks first, and the cluster starts with the first miss.
 """
 
-import importlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import distributed
+import pandas as pd
 from dask import config as dask_config
-from prefect import Task
+from dask.base import annotate
+from prefect import Task, runtime
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect_dask import DaskTaskRunner
 
+from cyclical import files, ledger
 from cyclical.errors import InputError, RunError, one_line
 from cyclical.results import Point
-from cyclical.steps import Selection
-from cyclical.store import Artifact, Slot, Store
-from tasks.caching import ARITHMETIC, bound, recorded, slot_for
-from tasks.progress import TOPIC, Event, observer
+from cyclical.steps import NEEDS, Selection
+from cyclical.store import Artifact, Slot, Store, artifact_paths
+from tasks import cluster, publishing
+from tasks.caching import bound, recorded, slot_for
+from tasks.progress import TOPIC, Event, Observer, observer
+from tasks.publishing import Page
 
-WORKER_ENVIRONMENT = ARITHMETIC | {
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-}
-CLUSTER_SETTINGS = {
-    # Dask would pause a worker at 80 % of its memory for ever, and kill it at 95 %.
-    **{f"distributed.worker.memory.{step}": False for step in ("target", "spill", "pause")},
-    "distributed.worker.memory.terminate": False,
-}
+log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)  # Prefect gives it handlers, and leaves the root's WARNING
 
 
-class ImportsTensorFlow(distributed.WorkerPlugin):  # type: ignore[misc]
-    """Import TensorFlow once a worker, on all of them at once, without its start-up messages.
+class _OneLine(logging.Filter):
+    """Leave out the traceback of an error whose message says all: Prefect logs it with each."""
 
-    A Ctrl-C at the terminal reaches the workers too; it is the command's to end them.
-    """
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; refuse none."""
+        if record.exc_info and isinstance(record.exc_info[1], InputError | RunError):
+            record.exc_info = None
+        return True
 
-    name = "imports-tensorflow"
 
-    def setup(self, worker: distributed.Worker) -> None:  # noqa: ARG002 (Dask's signature)
-        """Import while the worker starts."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with _standard_error_to_null():
-            importlib.import_module("tensorflow")
+for name in ("flow_runs", "task_runs", "engine"):
+    logging.getLogger(f"prefect.{name}").addFilter(_OneLine())
+
+
+class Points(Protocol):
+    """What the stages ask of a run: to compute points, or only to say what it would compute."""
+
+    @property
+    def store(self) -> Store:
+        """The store that it finds and puts its results in."""
+
+    def here(self, step: str, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
+        """Take a point that is computed in this process."""
+
+    def submit(
+        self,
+        step: str,
+        task: Task[..., Artifact],
+        label: str,
+        *,
+        priority: float = 0,
+        **inputs: Any,
+    ) -> Callable[[], Artifact]:
+        """Begin a point that is computed on the cluster; return how to wait for it.
+
+        Of those that wait for a worker the one of the highest priority comes first.
+        """
+
+    def table(self, artifact: Artifact, name: str) -> pd.DataFrame:
+        """Read one of a point's tables."""
+
+    def epoch_seconds(self, training: Artifact) -> Sequence[float]:
+        """Return what a training had taken at the end of every epoch."""
+
+    def tell(self, line: str) -> None:
+        """Tell whoever watches what was found, or what to beware of."""
+
+    def show(self, step: str, page: Page) -> None:
+        """Show a step's page in Prefect's UI."""
+
+    def show_table(self, step: str, title: str, artifact: Artifact, name: str) -> None:
+        """Show a table in Prefect's UI."""
 
 
 @dataclass
@@ -59,25 +98,25 @@ class Run:
 
     store: Store
     selection: Selection
+    header: ledger.Header
     workers: int
+    on_gpus: tuple[str, ...] = ()
+    _claims: ledger.Claims = field(init=False)
     _runner: DaskTaskRunner = field(init=False)
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
     _waiting: list[PrefectFuture[Artifact]] = field(init=False, default_factory=list)
     _points: dict[tuple[str, str], Callable[[], Artifact]] = field(init=False, default_factory=dict)
+    _states: dict[str, Callable[[], State[Any]]] = field(init=False, default_factory=dict)
+    _hung: dict[tuple[str, str], list[int]] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
+        if runtime.deployment.id:
+            _end_with_parent()
         self.store.ensure_writable()
-        self._stack.enter_context(dask_config.set(CLUSTER_SETTINGS))
-        self._runner = DaskTaskRunner(
-            cluster_class=distributed.LocalCluster,
-            cluster_kwargs={
-                "n_workers": self.workers,
-                "threads_per_worker": 1,
-                "dashboard_address": "127.0.0.1:0",
-                "silence_logs": logging.CRITICAL,
-                "env": WORKER_ENVIRONMENT,  # wins over the user's own environment
-            },
-        )
+        files.remove_abandoned(self.store.folders())
+        self._claims = self._stack.enter_context(ledger.opened(self.store.root, self.header))
+        self._stack.enter_context(dask_config.set(cluster.CLUSTER_SETTINGS))
+        self._runner = cluster.runner(self.workers, self.on_gpus)
         self._runner.__enter__()
         return self
 
@@ -87,6 +126,8 @@ class Run:
             return
         for future in self._waiting:
             future.wait()
+        if kind is None:
+            self._claims.finish()
         self._runner.__exit__(kind, *rest)
         self._stack.close()
 
@@ -96,7 +137,13 @@ class Run:
         return self._here(task, slot, inputs)
 
     def submit(
-        self, step: str, task: Task[..., Artifact], label: str, **inputs: Any
+        self,
+        step: str,
+        task: Task[..., Artifact],
+        label: str,
+        *,
+        priority: float = 0,
+        **inputs: Any,
     ) -> Callable[[], Artifact]:
         """Start a task on the cluster, or take its cached result; return how to wait for it."""
         slot, cached = self._look_up(step, task, label, inputs)
@@ -106,13 +153,39 @@ class Run:
             watch(Event("cached", step, label))
             return lambda: artifact
         self._start_cluster()
-        future = self._runner.submit(self._bound(task, slot), parameters={"slot": slot, **inputs})
+        with annotate(priority=priority):
+            future = self._runner.submit(
+                self._bound(task, slot),
+                parameters={"slot": slot, **inputs},
+                wait_for=self._before(step, inputs),
+            )
+        self._states[slot.path] = lambda: future.state
         future.wrapped_future.add_done_callback(
             lambda done: watch(Event(_how_it_ended(done), step, label))
         )
         self._waiting.append(future)
-        self._points[step, label] = lambda: _result(future, slot)
+        self._points[step, label] = lambda: self._result(future, slot)
         return self._points[step, label]
+
+    def table(self, artifact: Artifact, name: str) -> pd.DataFrame:
+        """Read one of a point's tables."""
+        return self.store.frame(artifact, name)
+
+    def epoch_seconds(self, training: Artifact) -> Sequence[float]:
+        """Return what a training had taken at the end of every epoch."""
+        return self.store.manifest(training.path).epoch_seconds
+
+    def tell(self, line: str) -> None:
+        """Tell whoever watches what was found, or what to beware of."""
+        log.info(line)
+
+    def show(self, step: str, page: Page) -> None:
+        """Show a step's page in Prefect's UI."""
+        publishing.publish(self.store, step, page)
+
+    def show_table(self, step: str, title: str, artifact: Artifact, name: str) -> None:
+        """Show a table in Prefect's UI."""
+        publishing.publish_table(self.store, step, title, artifact, name)
 
     def points(self) -> list[Point]:
         """Wait for all points of the run and list them."""
@@ -122,9 +195,22 @@ class Run:
         ]
 
     def _here(self, task: Task[..., Artifact], slot: Slot, inputs: Mapping[str, Any]) -> Artifact:
-        artifact: Artifact = self._bound(task, slot)(slot=slot, **inputs)
+        state = self._bound(task, slot)(
+            slot=slot, **inputs, wait_for=self._before(slot.step, inputs), return_state=True
+        )
+        artifact: Artifact = state.result()
+        self._states[slot.path] = lambda: state
         self._points[slot.step, slot.label] = lambda: artifact
         return artifact
+
+    def _before(self, step: str, inputs: Mapping[str, Any]) -> list[State[Any]]:
+        """Return the states of what a point follows from: the arrows that Prefect's UI draws.
+
+        These are the artifacts that it takes and the bounds that its settings were made of.
+        """
+        bounds = [path for path in self._states if path.startswith(_bounds_of(step))]
+        paths = dict.fromkeys([*artifact_paths(inputs), *bounds])
+        return [self._states[path]() for path in paths if path in self._states]
 
     def _bound(self, task: Task[..., Artifact], slot: Slot) -> Task[..., Artifact]:
         return bound(task, slot, refresh=slot.step in self.selection.refreshed)
@@ -132,54 +218,77 @@ class Run:
     def _look_up(
         self, step: str, task: Task[..., Artifact], label: str, inputs: Mapping[str, Any]
     ) -> tuple[Slot, bool]:
-        slot = slot_for(task, self.store, step, label, inputs)
+        slot = slot_for(task, self.store, step, label, inputs, on_gpu=bool(self.on_gpus))
+        self._claims.add(slot.path)
         cached = recorded(slot)
         if not cached and step in self.selection.frozen:
-            raise InputError(
-                f"--from-step needs {step}, but its point {label} is not cached: "
-                "run without --from-step"
-            )
+            raise not_cached(step, label)
         return slot, cached
+
+    def _result(self, future: PrefectFuture[Artifact], slot: Slot) -> Artifact:
+        try:
+            return future.result()
+        except InputError:
+            raise
+        except Exception as error:
+            silent = self._hung.get((slot.step, slot.label))
+            why = one_line(error)
+            if silent and isinstance(error, distributed.KilledWorker):
+                why = f"no progress for {silent[-1]} s, at attempt {len(silent)}"
+            raise RunError(
+                f"{slot.step} {slot.label} failed ({why}); what was finished "
+                "is kept, and the next run goes on from there"
+            ) from error
+
+    def _hear(self, event: Event, watch: Observer) -> None:
+        """Pass on what a worker tells, and remember what hung: its future only knows it died."""
+        if event.kind == "hung":
+            log.warning("%s %s made no progress for %d s", event.step, event.label, event.seconds)
+            self._hung.setdefault((event.step, event.label), []).append(event.seconds)
+        watch(event)
 
     def _start_cluster(self) -> None:
         client = self._runner.client
         if TOPIC not in client._event_handlers:
             watch = observer()
-            client.subscribe_topic(TOPIC, lambda told: watch(Event(**told[1]["event"])))
-            client.register_plugin(ImportsTensorFlow())
+            here = copy_context()  # where Prefect knows which flow run it is
+            client.subscribe_topic(
+                TOPIC, lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
+            )
+            log.info("training on %s", cluster.described(self.workers, self.on_gpus))
+            cluster.prepare(client, self.on_gpus)
+
+
+def _bounds_of(step: str) -> tuple[str, ...]:
+    return tuple(f"{needed}/bounds-" for needed in NEEDS[step])
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the worker that started it is gone, however that ended.
+
+    Nobody could cancel it any more. SIGTERM lets Prefect report the run as crashed; its Dask
+    workers end by themselves when this process does.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        null = os.open(os.devnull, os.O_WRONLY)
+        for broken_pipe in (1, 2):  # the worker read them: a line of log would end this process
+            os.dup2(null, broken_pipe)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def not_cached(step: str, label: str) -> InputError:
+    """Say that a point is missing before the step that --from-step names."""
+    return InputError(
+        f"--from-step needs {step}, but its point {label} is not cached: run that first, without it"
+    )
 
 
 def _how_it_ended(done: distributed.Future) -> Literal["finished", "failed"]:
     """Tell from a Dask future that is done, whose result is the task run's state."""
     return "finished" if done.status == "finished" and done.result().is_completed() else "failed"
-
-
-def cores() -> int:
-    """Count the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def _result(future: PrefectFuture[Artifact], slot: Slot) -> Artifact:
-    try:
-        return future.result()
-    except InputError:
-        raise
-    except Exception as error:
-        raise RunError(
-            f"{slot.step} {slot.label} failed ({one_line(error)}); what was finished "
-            "is kept, and the next run goes on from there"
-        ) from error
-
-
-@contextmanager
-def _standard_error_to_null() -> Iterator[None]:
-    """Silence libraries that write to the file descriptor and can't be told otherwise."""
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)

@@ -1,20 +1,24 @@
 """Fixtures that more than one test file needs."""
 
+import _thread
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from cyclical.datasets import find_source
 from cyclical.errors import InputError
+from cyclical.fashion_mnist import find_source
 from cyclical.store import Store
 from flows import server
-from tasks.running import WORKER_ENVIRONMENT
+from tasks.cluster import WORKER_ENVIRONMENT
 from tests import running
 
 os.environ.update(WORKER_ENVIRONMENT)  # the tests' own trainings run as a worker's do
+settings.register_profile("untimed", deadline=None)  # a slow machine is no defect
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +38,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         patch.delenv("PREFECT_API_URL", raising=False)
-        with server.running():
+        with server.running(_thread.interrupt_main):
             yield
 
 

@@ -17,8 +17,8 @@ from matplotlib.transforms import Bbox
 
 from cyclical import arms, comparison, reference, style
 from cyclical.comparison import Trained
-from cyclical.config import resolve
 from cyclical.plans import Training
+from cyclical.settings import resolve
 
 ToPng = Callable[..., bytes]
 ToFigure = Callable[..., Figure]
@@ -95,7 +95,7 @@ def compared(
         trained.append(Trained(training, history))
     table = comparison.compare(trained)
     beside = reference.arms() if published else {}
-    summary = comparison.summarise(table, published=beside)
+    summary = comparison.summarise(table, arms.baselines(resolve(profile)), beside)
     return Compared(summary, table, comparison.accuracy_by_epoch(trained))
 
 

@@ -7,13 +7,12 @@ import pandas as pd
 from cyclical import bounds
 from cyclical.config import QUICK
 from cyclical.results import Point, RunRecord
-from cyclical.store import Slot, Store, recipe_key
+from cyclical.store import Slot, Store
 
 
 def point(store: Store, step: str, label: str, seconds: float = 1, **content: Any) -> Point:
     """Write an artifact: tables by name, and pictures where the content is bytes."""
-    key = recipe_key(step, label, {})
-    slot = Slot(root=store.root, step=step, label=label, key=key, recipe={})
+    slot = Slot(root=store.root, step=step, label=label, recipe={})
     tables = {f"{name}.parquet": v for name, v in content.items() if not isinstance(v, bytes)}
     pictures = {f"{name}.png": v for name, v in content.items() if isinstance(v, bytes)}
     artifact = store.write(slot, tables, pictures, duration_seconds=seconds)

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyclical import arms
-from cyclical.config import NOTEBOOK, PROFILES, QUICK, Experiment, resolve
+from cyclical import arms, naming
+from cyclical.config import NOTEBOOK, PROFILES, QUICK, Experiment
 from cyclical.errors import InputError
-from cyclical.plans import Training
+from cyclical.plans import Training, lay_out
+from cyclical.settings import resolve
 
-SGD = {"name": "sgd", "momentum": 0.0, "epsilon": None}
-MOMENTUM = {"name": "sgd", "momentum": 0.9, "epsilon": None}
-RMSPROP = {"name": "rmsprop", "momentum": 0.0, "epsilon": None}
+SGD = {"name": "sgd"}
+MOMENTUM = {"name": "sgd", "momentum": 0.9}
+RMSPROP = {"name": "rmsprop"}
 TWO_SEEDS = resolve("notebook", seeds=2)
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES)
 
@@ -32,15 +33,17 @@ def following(policy: str, rate: float) -> dict[str, Any]:
 
 
 def settings(training: Training) -> dict[str, Any]:
-    """Return a training's settings as plain values, without the model's name."""
-    return training.model_dump(exclude={"model"})
+    """Return a training's settings as plain values, without what all have in common."""
+    unlimited = {"updates"} if training.updates is None else set()
+    common = {"model", "loss", "metrics", "precision", "micro_batch", "give_up", "noise"}
+    return training.model_dump(exclude={*common, *unlimited})
 
 
 def everything(config: Experiment) -> dict[str, list[Training]]:
     """Return the trainings of every step, with bounds that were swept."""
     return {
         "lr_sweep": [training for _, training in arms.lr_sweep(config)],
-        "batch_sweep": [training for _, training in arms.batch_sweep(config, 1e-4)],
+        "batch_sweep": [training for _, training in arms.batch_sweep(config, 1e-4, 60_000)],
         "clr_training": list(arms.clr(config, 1e-4, 1e-3)),
         "cyclic_batch_training": list(arms.cyclic_batch(config, 16, 256)),
         "effective_batch_training": list(arms.effective_batch(config, 1e-4)),
@@ -54,6 +57,22 @@ def arm(label: str = "clr-derived", seed: int = 0) -> Training:
     config = resolve("notebook", {"seeds": [seed]})
     known = {each.label: each for each in chain(*everything(config).values())}
     return known[label]
+
+
+def test_every_training_computes_in_the_precision_that_is_set_and_only_rates_give_up() -> None:
+    config = NOTEBOOK.model_copy(
+        update={
+            "precision": "mixed_bfloat16",
+            "lr_sweep": NOTEBOOK.lr_sweep.model_copy(update={"give_up": True}),
+        }
+    )
+    for step, trainings in everything(config).items():
+        assert {training.precision for training in trainings} == {"mixed_bfloat16"}
+        assert {training.give_up for training in trainings} == {step == "lr_sweep"}
+    rising = [*arms.range_test(config, 60_000), *arms.clock(config, 60_000, 0.1)]
+    assert {training.precision for training in rising} == {"mixed_bfloat16"}
+    usual = chain.from_iterable(everything(NOTEBOOK).values())
+    assert {(each.precision, each.give_up) for each in usual} == {("float32", False)}
 
 
 def test_the_learning_rate_sweep_is_plain_sgd_at_eleven_rates() -> None:
@@ -84,7 +103,7 @@ def test_the_learning_rate_sweep_is_plain_sgd_at_eleven_rates() -> None:
 
 
 def test_the_batch_size_sweep_is_plain_sgd_at_lr_min_with_ten_sizes() -> None:
-    points = list(arms.batch_sweep(NOTEBOOK, 1e-4))
+    points = list(arms.batch_sweep(NOTEBOOK, 1e-4, 60_000))
     sizes = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
     assert [size for size, _ in points] == sizes
     assert [settings(training) for _, training in points] == [
@@ -210,12 +229,12 @@ def test_gradients_are_averaged_over_sixteen_micro_batches_or_one_to_sixteen() -
 
 
 def test_the_micro_batch_the_group_and_the_momentum_are_settings() -> None:
-    changed = {"micro_batch": 8, "group": 3, "momentum": 0.5}
+    changed = {"micro_batch": 8, "group": 3, "optimizer": {"name": "sgd", "momentum": 0.5}}
     config = resolve("quick", {f"effective_batch.{name}": each for name, each in changed.items()})
     trained = list(arms.effective_batch(config, 0.1))
     assert [training.accumulate for training in trained] == [(3,), (1, 2, 3)]
     assert {training.batch_sizes for training in trained} == {(8,)}
-    assert {training.optimizer.momentum for training in trained} == {0.5}
+    assert [training.optimizer.arguments for training in trained] == [{"momentum": 0.5}] * 2
     assert {training.learning_rate.base_lr for training in trained} == {0.1}
 
 
@@ -270,8 +289,11 @@ def test_the_fixed_rate_is_sgds_and_the_fixed_batch_size_both_arms() -> None:
 
 
 def test_rmsprops_epsilon_reaches_the_three_arms_that_use_rmsprop_and_no_other() -> None:
-    trainings = everything(resolve("notebook", {"training.rmsprop_epsilon": 1e-14}))
-    epsilons = {each.label: each.optimizer.epsilon for each in chain(*trainings.values())}
+    changed = {"clr.optimizer": {"name": "rmsprop", "epsilon": 1e-14}}
+    trainings = everything(resolve("notebook", changed))
+    epsilons = {
+        each.label: each.optimizer.arguments.get("epsilon") for each in chain(*trainings.values())
+    }
     assert {label for label, epsilon in epsilons.items() if epsilon == 1e-14} == {
         *("clr-derived", "clr-paper", "fixed-rmsprop")
     }
@@ -289,7 +311,10 @@ def test_every_setting_is_trained_once_a_seed_and_otherwise_alike(step: str) -> 
 
 
 def test_every_training_builds_the_experiments_model() -> None:
-    assert {each.model for each in chain(*everything(NOTEBOOK).values())} == {"lenet5"}
+    every = list(chain(*everything(NOTEBOOK).values()))
+    assert {each.model for each in every} == {"lenet5"}
+    assert {naming.described(each.loss) for each in every} == {"sparse_categorical_crossentropy"}
+    assert {each.metrics for each in every} == {()}
 
 
 @EVERY_PROFILE
@@ -314,7 +339,9 @@ def test_the_sweeps_go_through_their_values_in_the_order_given(
     config = resolve("quick", changed, seeds=2)
     points = [(rate, each.learning_rate.base_lr, each.seed) for rate, each in arms.lr_sweep(config)]
     assert points == [(rate, rate, seed) for rate in rates for seed in (0, 1)]
-    batches = [(size, *each.batch_sizes, each.seed) for size, each in arms.batch_sweep(config, 0.1)]
+    batches = [
+        (size, *each.batch_sizes, each.seed) for size, each in arms.batch_sweep(config, 0.1, 60_000)
+    ]
     assert batches == [(size, size, seed) for size in sizes for seed in (0, 1)]
 
 
@@ -389,3 +416,137 @@ def test_a_description_names_a_users_scale_and_the_rates_as_they_run() -> None:
     down = resolve("notebook", {"combined.scaling": "sqrt", "cyclic_batch.order": "descending"})
     [combined] = arms.combined(down, 16, 64)  # 0.0025 times 2, the root of 2, and 1
     assert arms.describe(combined) == "lr 0.005..0.0025 sqrt, batch 64-32-16"
+
+
+# What replaces the learning-rate sweep
+
+
+def by(method: str, **changes: Any) -> Experiment:
+    rule = "smith"  # goes with every method
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return resolve(
+        named.pop("profile", "notebook"),
+        {"lr_sweep.method": method, "lr_bounds.rule": rule, **named},
+        seeds=2,
+    )
+
+
+def test_the_range_test_rises_over_seven_decades_within_a_twentieth_of_the_sweep() -> None:
+    first, second = arms.range_test(by("range_test"), 60_000)
+    assert settings(first) == {
+        "label": "range-test",
+        "optimizer": SGD,
+        "learning_rate": following("exponential", 1e-6) | {"max_lr": 10.0, "step_size": 2579},
+        "batch_sizes": (64,),
+        "accumulate": (1,),
+        "epochs": 3,
+        "updates": 2579,  # of 11 rates, 5 epochs, 938 updates: 51,590
+        "seed": 0,
+    }
+    assert settings(second) == settings(first) | {"seed": 1}
+
+
+def test_the_clock_shares_its_updates_between_a_range_test_and_a_linear_ramp() -> None:
+    config = by("clock")
+    [test, _], [ramp, _] = arms.range_test(config, 60_000), arms.clock(config, 60_000, 0.02)
+    assert (test.updates, ramp.updates) == (774, 1805)
+    assert (ramp.label, ramp.epochs) == ("clock", 2)
+    rates = np.concatenate([epoch.learning_rates for epoch in lay_out(ramp, 60_000)])
+    assert len(rates) == 1805
+    assert rates == pytest.approx(0.02 * np.arange(1, 1806) / 1806)
+
+
+def test_the_number_of_updates_can_be_set_and_few_rates_span_fewer_decades() -> None:
+    config = by("range_test", lr_sweep__range_updates=50, lr_sweep__learning_rates=[0.1, 0.001])
+    [training, _] = arms.range_test(config, 640)
+    assert (training.updates, training.epochs) == (50, 5)
+    assert (training.learning_rate.base_lr, training.learning_rate.max_lr) == (0.001, 0.1)
+
+
+@pytest.mark.parametrize(("method", "runs"), [("range_test", 1), ("clock", 2)])
+def test_the_workload_counts_the_runs_that_replace_the_sweep(method: str, runs: int) -> None:
+    points, examples = arms.workload(by(method), 60_000)["lr_sweep"]
+    assert points == 2 * runs
+    assert runs * examples == pytest.approx(2579 * 64, abs=64)
+
+
+def test_a_micro_batch_parts_only_batches_of_more_and_leaves_the_others_as_they_were() -> None:
+    parted = QUICK.model_copy(update={"micro_batch": 100})
+    before, after = (dict(arms.batch_sweep(config, 0.01, 5_000)) for config in (QUICK, parted))
+    assert {size for size in before if before[size] != after[size]} == {128, 256, 512, 1024}
+    assert after[64] == before[64]
+    assert (after[128].at_once, after[128].accumulating) == (100, True)
+    assert (before[128].at_once, before[128].accumulating) == (128, False)
+
+
+# The budget of the batch sweep, the gradient noise, and the seeds of the arms
+
+
+def test_at_equal_updates_every_size_makes_those_of_the_rates_batch_size() -> None:
+    config = resolve("notebook", {"batch_sweep.budget": "updates", "batch_sweep.epochs": 2})
+    points = dict(arms.batch_sweep(config, 0.1, 1_000))
+    updates = 2 * 16  # 1,000 images in batches of 64
+    assert {point.updates for point in points.values()} == {updates}
+    assert {
+        size: point.epochs for size, point in points.items() if size in {16, 64, 512, 1024}
+    } == {
+        16: 1,
+        64: 2,
+        512: 16,
+        1024: 32,
+    }
+    for size, point in points.items():
+        made = sum(len(epoch.learning_rates) for epoch in lay_out(point, 1_000))
+        assert made == updates, size
+
+
+def test_the_workload_at_equal_updates_is_what_the_sizes_train_on() -> None:
+    config = resolve("quick", {"batch_sweep.budget": "updates"})
+    points = [point for _, point in arms.batch_sweep(config, 0.1, 5_000)]
+    count, examples = arms.workload(config, 5_000)["batch_sweep"]
+    assert count == len(points)
+    assert examples == sum(point.examples(5_000) for point in points) // len(points)
+    assert examples > arms.workload(QUICK, 5_000)["batch_sweep"][1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "measured"), [([16, 32, 64], 64, 64), ([128, 256], 64, 128), ([8], 64, 8)]
+)
+def test_the_gradient_noise_is_measured_at_the_nearest_swept_size(
+    sizes: list[int], asked: int, measured: int
+) -> None:
+    noise = {"batch_size": asked, "group": 4, "repeats": 2}
+    changed = {"batch_sweep.batch_sizes": sizes, "batch_sweep.noise": noise}
+    config = resolve("notebook", changed)
+    assert arms.noise_size(config) == measured
+    for size, point in arms.batch_sweep(config, 0.1, 60_000):
+        assert (point.noise is not None) == (size == measured)
+        assert point.noise is None or point.noise.model_dump() == noise
+
+
+def test_the_gradient_noise_may_be_left_out_and_keeps_to_the_parts_of_a_batch() -> None:
+    without = resolve("notebook", {"batch_sweep.noise": None})
+    assert arms.noise_size(without) is None
+    assert not any(point.noise for _, point in arms.batch_sweep(without, 0.1, 60_000))
+    parted = resolve("notebook", {"micro_batch": 32})
+    noise = [point.noise for _, point in arms.batch_sweep(parted, 0.1, 60_000) if point.noise]
+    assert [each.batch_size for each in noise] == [32]
+
+
+@pytest.mark.parametrize(
+    ("images", "shape"),
+    [(60_000, (16, 16, 64)), (5_000, (4, 16, 64)), (1_000, (1, 15, 64)), (10, (1, 2, 5))],
+)
+def test_the_noise_takes_no_image_twice(images: int, shape: tuple[int, int, int]) -> None:
+    [point] = [each for _, each in arms.batch_sweep(NOTEBOOK, 0.1, images) if each.noise]
+    assert point.noise_shape(images) == shape
+    assert arm().noise_shape(images) == (0, 0, 0)
+
+
+def test_the_arms_may_have_seeds_of_their_own() -> None:
+    config = resolve("notebook", {"training.seeds": [0, 1, 2]})
+    trainings = everything(config)
+    for step in ("lr_sweep", "batch_sweep"):
+        assert {training.seed for training in trainings.pop(step)} == {0}
+    assert all({each.seed for each in of_step} == {0, 1, 2} for of_step in trainings.values())
+    assert arms.workload(config, 60_000)["fixed_training"][0] == 6

@@ -1,29 +1,24 @@
-"""The command as a user meets it: one clear line for bad input, and a clean end on Ctrl-C."""
+"""The command as a user meets it: one clear line for bad input, and a clean end."""
 
 import gzip
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from typer.testing import CliRunner
 
-from cyclical.config import parse_settings
+from cyclical import report
 from cyclical.results import latest, summary
+from cyclical.settings import parse_settings
 from cyclical.store import Store
 from flows.cli import app
 from tests import running
 
-ENDS_WITHIN_SECONDS = 5
 UNTIL_BOUNDS = ("--until-step", "lr_bounds")
 
 
@@ -72,10 +67,11 @@ def refused(*arguments: str) -> str:
         (["--set", "effective_batch.group=0"], "effective_batch.group: "),
         (["--set", "cyclic_batch.order=down"], "cyclic_batch.order: "),
         (["--set", "combined.scaling=cubic"], "combined.scaling: "),
-        (["--set", "training.rmsprop_epsilon=0"], "training.rmsprop_epsilon: "),
+        (["--set", "clr.optimizer=rmsprob"], "clr.optimizer.name: "),
         (["--until-step", "fixed"], "did you mean 'fixed_training'?"),
         (["--set", "artifacts=/dev/null/x"], "can't be written"),
-        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--seeds", "0"], "--seeds must be between 1 and 100"),
+        (["--seeds", "101"], "--seeds must be between 1 and 100"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(arguments: list[str], told: str) -> None:
@@ -110,6 +106,17 @@ def test_show_gives_programs_the_same_as_people(finished: Path) -> None:
     for picture in set(answers["pictures"]) - set(traces):
         assert picture in shown
         assert Path(picture).is_file()
+
+
+def test_a_run_leaves_the_report_that_the_command_would_write_and_show_names_it(
+    finished: Path,
+) -> None:
+    store = Store(root=finished)
+    page = finished / "report.html"
+    assert page.read_text() == report.render(store, latest(store))
+    shown = CliRunner().invoke(app, ["show", "--artifacts", str(finished)]).stdout
+    assert f"Report: {page}\n" in shown
+    assert summary(store, latest(store)).report == str(page)
 
 
 def test_every_arm_of_a_run_is_trained_at_the_bounds_that_were_found(finished: Path) -> None:
@@ -156,6 +163,14 @@ def test_ui_says_that_another_server_ran_the_latest_run(store: Path, tmp_path: P
     (store / "latest.json").write_text(json.dumps(record))
     ran = running.command("ui", "--artifacts", str(store), report=tmp_path / "audit.json")
     assert_one_line(ran, "does not know the latest run")
+
+
+@pytest.mark.parametrize("asked", ["run", "ui"])
+def test_a_server_that_is_away_is_told_in_one_line(store: Path, tmp_path: Path, asked: str) -> None:
+    away = "http://127.0.0.1:9/api"
+    where = ["--artifacts", str(store)]
+    ran = running.command(asked, *where, report=tmp_path / "audit.json", PREFECT_API_URL=away)
+    assert_one_line(ran, f"PREFECT_API_URL {away} does not answer")
 
 
 @pytest.fixture
@@ -254,71 +269,3 @@ def assert_one_line(ran: running.Ran, told: str) -> None:
     assert ran.status == 2, ran.error
     assert len(ran.error.splitlines()) == 1, ran.error
     assert told in ran.error
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a Prefect home that outlives one run, as a project's does."""
-    return tmp_path_factory.mktemp("home")
-
-
-def start(artifacts: Path, home: Path) -> "subprocess.Popen[bytes]":
-    """Start the small experiment with a server of its own, as at a terminal."""
-    environment = {**os.environ, "PREFECT_HOME": str(home)}
-    environment.pop("PREFECT_API_URL", None)
-    command = [
-        sys.executable,
-        "-m",
-        "flows.cli",
-        "run",
-        *running.settings(artifacts),
-        *UNTIL_BOUNDS,
-    ]
-    with artifacts.with_suffix(".log").open("wb") as log:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            cwd=running.ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-
-def until_a_training_is_stored(artifacts: Path, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 120
-    while not list(artifacts.glob("lr_sweep/lr=*/manifest.json")):
-        assert process.poll() is None, artifacts.with_suffix(".log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_leaves_no_process_and_its_finished_points_are_not_computed_again(
-    fashion_mnist: Path, prefect_server: None, home: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    artifacts = tmp_path / "artifacts"
-    process = start(artifacts, home)
-    until_a_training_is_stored(artifacts, process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) >= 3, "a server and two workers"
-
-    killed = time.monotonic()
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does: the workers get it too
-    else:
-        process.send_signal(number)
-    process.wait(timeout=ENDS_WITHIN_SECONDS)
-    _, alive = psutil.wait_procs(children, timeout=ENDS_WITHIN_SECONDS)
-    assert not alive
-    assert time.monotonic() - killed < ENDS_WITHIN_SECONDS
-    if number != signal.SIGKILL:
-        assert process.returncode == 130
-        told = artifacts.with_suffix(".log").read_text()
-        assert "interrupted" in told
-        assert "Traceback" not in told
-
-    finished = set(running.manifests(artifacts))
-    ran = running.run(artifacts, *UNTIL_BOUNDS)
-    assert ran.status == 0, ran.error
-    assert ran.executed.isdisjoint(finished)

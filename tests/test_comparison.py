@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyclical.arms import baselines
 from cyclical.comparison import (
     FINDINGS,
     MEASURED,
@@ -18,7 +19,9 @@ from cyclical.comparison import (
     findings,
     summarise,
 )
+from cyclical.config import NOTEBOOK
 from cyclical.plans import Training
+from cyclical.settings import resolve
 from tests.drawing import every_arm
 
 PUBLISHED = ["published_final", "published_best", "published_images"]
@@ -87,7 +90,7 @@ def interval(row: "pd.Series[Any]", figure: str) -> list[float]:
 def told(cycling: Sequence[float], fixed: Sequence[float]) -> str:
     """Return what is found of clr-derived beside fixed-rmsprop."""
     arms = {"clr-derived": cycling, "fixed-rmsprop": fixed}
-    sentence, *_ = findings(summarise(finals(arms)))
+    sentence, *_ = findings(summarise(finals(arms), baselines(NOTEBOOK)))
     return sentence
 
 
@@ -245,7 +248,8 @@ def test_the_accuracies_of_all_arms_are_stacked_epoch_by_epoch() -> None:
             Trained(arm("clr-derived"), history(0.3, np.nan, 0.5)),
         ]
     )
-    assert list(table.columns) == ["arm", "seed", "optimizer", "epoch", "val_accuracy"]
+    counts = ["epoch", "updates", "examples"]
+    assert list(table.columns) == ["arm", "seed", "optimizer", *counts, "val_accuracy"]
     assert table["arm"].tolist() == ["effective-batch-cyclic"] * 2 + ["clr-derived"] * 3
     assert table["seed"].tolist() == [3, 3, 0, 0, 0]
     assert table["optimizer"].tolist() == ["sgd momentum 0.9"] * 2 + ["rmsprop"] * 3
@@ -444,10 +448,10 @@ def test_every_mean_lies_within_its_interval_and_beside_itself_no_arm_differs(
     "settings",
     [
         {},
-        {"effective_batch.momentum": 0},
+        {"effective_batch.optimizer": {"name": "sgd", "momentum": 0.0}},
         {"cyclic_batch.reference": [32]},
         {"batch_bounds.fixed": [32, 32]},
-        {"training.rmsprop_epsilon": 1e-3},
+        {"clr.optimizer": {"name": "rmsprop", "epsilon": 1e-3}},
     ],
 )
 def test_what_an_arm_must_beat_has_fixed_settings_and_the_same_optimizer(
@@ -455,7 +459,8 @@ def test_what_an_arm_must_beat_has_fixed_settings_and_the_same_optimizer(
 ) -> None:
     trained = {arm.label: arm for arm in every_arm("notebook", settings=settings)}
     table = compare([Trained(each, history(0.5)) for each in trained.values()])
-    found = summarise(table).set_index("arm")["baseline"].to_dict()
+    against = baselines(resolve("notebook", settings))
+    found = summarise(table, against).set_index("arm")["baseline"].to_dict()
     assert {arm: fixed for arm, fixed in found.items() if fixed} == {
         "clr-derived": "fixed-rmsprop",
         "clr-paper": "fixed-rmsprop",
@@ -470,7 +475,8 @@ def test_what_an_arm_must_beat_has_fixed_settings_and_the_same_optimizer(
 
 
 def test_an_arm_whose_fixed_one_was_not_trained_has_no_baseline() -> None:
-    summary = summarise(finals({"clr-derived": [0.5], "fixed-sgd": [0.6]}))
+    table = finals({"clr-derived": [0.5], "fixed-sgd": [0.6]})
+    summary = summarise(table, baselines(NOTEBOOK))
     assert summary["baseline"].tolist() == ["", ""]
     assert summary["difference"].isna().all()
     assert findings(summary) == []
@@ -483,16 +489,25 @@ def test_a_difference_whose_interval_leaves_out_zero_is_told_as_one() -> None:
     # 0.010, 0.012 and 0.014: the half is 4.3027 * 0.002 / 1.7321 = 0.0050
     sentence = told([0.910, 0.922, 0.934], [0.900, 0.910, 0.920])
     assert sentence == (
-        "Cycling the learning rate: 1.2 points better than fixed-rmsprop "
-        "(95 % interval +0.7 to +1.7, 3 seeds)"
+        "Cycling the learning rate: better by 1.2 points than fixed-rmsprop "
+        "(95 % interval 0.7 to 1.7, 3 seeds)"
+    )
+
+
+def test_a_small_difference_that_is_certain_is_told_with_another_figure() -> None:
+    # 0.00036, 0.00040 and 0.00044: the half is 4.3027 * 0.00004 / 1.7321 = 0.0001
+    sentence = told([0.90036, 0.91040, 0.92044], [0.900, 0.910, 0.920])
+    assert sentence == (
+        "Cycling the learning rate: better by 0.04 points than fixed-rmsprop "
+        "(95 % interval 0.03 to 0.05, 3 seeds)"
     )
 
 
 def test_a_loss_by_cycling_is_told_as_plainly() -> None:
     sentence = told([0.900, 0.910, 0.920], [0.910, 0.922, 0.934])
     assert sentence == (
-        "Cycling the learning rate: 1.2 points worse than fixed-rmsprop "
-        "(95 % interval -1.7 to -0.7, 3 seeds)"
+        "Cycling the learning rate: worse by 1.2 points than fixed-rmsprop "
+        "(95 % interval 0.7 to 1.7, 3 seeds)"
     )
 
 
@@ -506,7 +521,7 @@ def test_a_difference_whose_interval_holds_zero_is_not_told_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cycling", "much"), [(0.9125, "1.2 points better"), (0.8625, "3.8 points worse")]
+    ("cycling", "much"), [(0.9125, "better by 1.2 points"), (0.8625, "worse by 3.8 points")]
 )
 def test_one_seed_is_told_as_one_seed(cycling: float, much: str) -> None:
     assert told([cycling], [0.9005]) == (
@@ -541,11 +556,12 @@ def test_there_is_a_sentence_for_each_thing_that_cycled_in_their_order() -> None
     )
     end = "(one seed: --seeds 5 would show how much is chance)"
     # the places of the arms: clr 0 and 1, cyclic batch 2 and 3, effective 4 and 5, combined 6
-    assert findings(summarise(table)) == [
-        f"Cycling the learning rate: 0.8 points worse than fixed-rmsprop {end}",
-        f"Cycling the batch size: 0.5 points worse than fixed-sgd {end}",
-        "Cycling the effective batch size: 0.1 points better than effective-batch-constant " + end,
-        f"Cycling both: 0.1 points worse than fixed-sgd {end}",
+    assert findings(summarise(table, baselines(NOTEBOOK))) == [
+        f"Cycling the learning rate: worse by 0.8 points than fixed-rmsprop {end}",
+        f"Cycling the batch size: worse by 0.5 points than fixed-sgd {end}",
+        "Cycling the effective batch size: better by 0.1 points than effective-batch-constant "
+        + end,
+        f"Cycling both: worse by 0.1 points than fixed-sgd {end}",
         "Best that cycles: combined 0.5060; best that does not: fixed-rmsprop 0.5080",
     ]
     assert FINDINGS.keys() <= {arm.label for arm in everything}
@@ -555,6 +571,18 @@ def test_of_arms_that_are_missing_or_have_no_baseline_nothing_is_told() -> None:
     arms = {"combined": [0.9], "fixed-sgd": [0.8], "clr-derived": [0.7], "clr-paper": [0.9]}
     against = {"combined": "fixed-sgd", "clr-paper": "fixed-sgd"}
     sentence, best = findings(summarise(finals(arms), against))
-    assert sentence.startswith("Cycling both: 10.0 points better than fixed-sgd (one seed")
+    assert sentence.startswith("Cycling both: better by 10.0 points than fixed-sgd (one seed")
     assert best == "Best that cycles: combined 0.9000; best that does not: fixed-sgd 0.8000"
     assert findings(summarise(finals({"fixed-sgd": [0.8]}), {})) == []
+
+
+def test_other_numbers_of_updates_are_told_with_the_difference() -> None:
+    arms = {"clr-derived": [0.75], "fixed-rmsprop": [0.5]}
+    table = finals(arms)
+    for updates, words in (
+        (260, "fixed-rmsprop with 2.6 times its updates ("),
+        (110, "fixed-rmsprop ("),
+    ):
+        table["updates"] = [updates, 100]
+        sentence, _ = findings(summarise(table, {"clr-derived": "fixed-rmsprop"}))
+        assert f"better by 25.0 points than {words}" in sentence

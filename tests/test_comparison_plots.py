@@ -515,3 +515,17 @@ def test_finals_are_drawn_even_if_every_arm_diverged() -> None:
 def test_a_single_arm_is_drawn() -> None:
     of_run = compared("quick", 1)
     assert comparison_plots.finals(of_run.summary.head(1), of_run.trainings.head(1))
+
+
+@pytest.mark.parametrize("against", ["updates", "seconds"])
+def test_accuracy_is_drawn_against_what_it_cost_as_well(against: str) -> None:
+    histories = compared(seeds=2).histories
+    histories["seconds"] = histories["epoch"] * 7.5 + histories["seed"]
+    figure = drawn(comparison_plots.validation_figure, histories, {}, against)
+    of_arm = histories[histories["arm"] == "combined"]
+    by_epoch = of_arm.groupby("epoch")[[against, "val_accuracy"]].mean()
+    panel = next(axis for axis in figure.axes if axis.get_title(loc="left") == "sgd")
+    spent = [np.asarray(line.get_xydata()) for line in panel.lines if len(line.get_xdata()) > 3]
+    assert any(np.allclose(line, by_epoch) for line in spent if line.shape == by_epoch.shape)
+    assert against in figure.axes[-1].get_xlabel()
+    assert unreadable(figure) == []

@@ -12,18 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cyclical.config import (
-    NOTEBOOK,
-    PROFILES,
-    QUICK,
-    Experiment,
-    fields,
-    parse_settings,
-    resolve,
-)
+from cyclical.config import LR_RULES, NOTEBOOK, PROFILES, QUICK, Clr, Experiment
 from cyclical.errors import InputError
-from cyclical.plans import LearningRate, Optimizer, Training
+from cyclical.plans import LearningRate, Training
 from cyclical.schedules import exponential_batches
+from cyclical.settings import fields, parse_settings, resolve
+from cyclical.values import GradientNoise, Measure, Optimizer
 
 FIELDS = fields()
 texts = st.text('aN0e-é€=[]{}",. \n\\', max_size=8)  # much of it reads like JSON
@@ -58,9 +52,17 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "data.test_images": None,
         "data.validation_split": 0.0,
         "model": "lenet5",
+        "loss": Measure(name="sparse_categorical_crossentropy"),
+        "metrics": (),
+        "precision": "float32",
+        "micro_batch": None,
         "lr_sweep.learning_rates": (10, 1, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9),
         "lr_sweep.epochs": 5,
         "lr_sweep.batch_size": 64,
+        "lr_sweep.method": "sweep",
+        "lr_sweep.optimizer": Optimizer(name="sgd"),
+        "lr_sweep.give_up": False,
+        "lr_sweep.range_updates": None,
         "lr_bounds.rule": "plateau",
         "lr_bounds.lr_min_share": 0.85,
         "lr_bounds.lr_max_share": 0.93,
@@ -70,28 +72,36 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "clr.gamma": 0.99994,
         "clr.step_size": 2000,
         "clr.batch_size": 64,
+        "clr.optimizer": Optimizer(name="rmsprop"),
         "clr.paper": (0.001, 0.006),
         "batch_sweep.batch_sizes": (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
         "batch_sweep.epochs": 5,
+        "batch_sweep.budget": "epochs",
+        "batch_sweep.noise": GradientNoise(batch_size=64, group=16, repeats=16),
+        "batch_sweep.optimizer": Optimizer(name="sgd"),
         "batch_bounds.threshold": 3.5,
         "batch_bounds.stretch": "first",
         "batch_bounds.fixed": None,
         "cyclic_batch.learning_rate": 0.01,
+        "cyclic_batch.optimizer": Optimizer(name="sgd"),
         "cyclic_batch.spacing": "exponential",
         "cyclic_batch.order": "ascending",
         "cyclic_batch.reference": (16, 32, 64),
         "effective_batch.micro_batch": 256,
         "effective_batch.group": 16,
-        "effective_batch.momentum": 0.9,
+        "effective_batch.optimizer": Optimizer(name="sgd", momentum=0.9),
         "combined.scaling": "linear",
         "combined.lr_at_bmin": None,
+        "combined.optimizer": Optimizer(name="sgd"),
         "fixed.learning_rate": 0.01,
         "fixed.batch_size": 64,
+        "fixed.optimizer": Optimizer(name="sgd"),
         "training.epochs": 20,
-        "training.rmsprop_epsilon": None,
+        "training.seeds": None,
         "comparison.goal": 0.9,
         "seeds": (0,),
         "workers": None,
+        "gpus": None,
         "artifacts": Path("artifacts"),
     }
 
@@ -195,13 +205,22 @@ def test_every_field_that_sets_a_batch_size_is_named_with_its_largest() -> None:
         ("cyclic_batch.reference", [64, 16, 64], (64, 16, 64)),
         ("effective_batch.micro_batch", 1, 1),
         ("effective_batch.group", 1, 1),
-        ("effective_batch.momentum", 0, 0.0),
+        (
+            "effective_batch.optimizer",
+            {"name": "sgd", "momentum": 0.0},
+            Optimizer(name="sgd", momentum=0.0),
+        ),
+        ("effective_batch.optimizer", "sgd", Optimizer(name="sgd")),
         ("combined.scaling", "sqrt", "sqrt"),
         ("combined.lr_at_bmin", 0.1, 0.1),
         ("fixed.learning_rate", 1, 1.0),
         ("fixed.batch_size", 1, 1),
         ("training.epochs", 2, 2),
-        ("training.rmsprop_epsilon", 1e-14, 1e-14),
+        (
+            "clr.optimizer",
+            {"name": "rmsprop", "epsilon": 1e-14},
+            Optimizer(name="rmsprop", epsilon=1e-14),
+        ),
         ("comparison.goal", 1, 1.0),
         ("seeds", [3, 1], (3, 1)),
         ("workers", 4, 4),
@@ -390,23 +409,21 @@ def test_a_whole_section_cannot_be_set(section: str, value: Any) -> None:
         ("data.validation_split", -0.1),
         ("data.validation_split", 1),
         ("data.validation_split", math.nan),
-        ("effective_batch.momentum", -0.1),
-        ("effective_batch.momentum", 1),
+        ("effective_batch.optimizer", None),
+        ("effective_batch.optimizer", ["sgd"]),
         ("combined.lr_at_bmin", 0),
         ("fixed.learning_rate", 0),
         ("fixed.learning_rate", math.nan),
-        ("training.rmsprop_epsilon", 0),
-        ("training.rmsprop_epsilon", -1e-7),
         # unknown names
         ("clr.scale_of", "epoch"),
         ("clr.policy", 3),
-        ("lr_bounds.rule", "steepest"),
+        ("lr_bounds.rule", "highest"),
+        ("lr_sweep.method", "guess"),
+        ("lr_sweep.range_updates", 9),
         ("batch_bounds.stretch", "last"),
         ("cyclic_batch.spacing", "quadratic"),
         ("cyclic_batch.order", "random"),
         ("combined.scaling", "cubic"),
-        ("model", "resnet\n50"),
-        ("data.name", "cifar10"),
         # empty lists
         ("lr_sweep.learning_rates", []),
         ("batch_sweep.batch_sizes", []),
@@ -438,6 +455,39 @@ def test_a_policy_that_is_no_name_and_no_reference_is_refused_with_the_choices(p
         f"clr.policy: {policy!r} is neither triangular, triangular2, exp_range nor your own scale "
         "function, written package.module:function"
     )
+
+
+@pytest.mark.parametrize("model", ["resnet\n50", "resnet50", "LeNet5", "mine:", "mine.py", ""])
+def test_a_model_that_is_no_name_and_no_reference_is_refused_with_the_choices(model: str) -> None:
+    message = refusal("model", model)
+    assert message.startswith(
+        f"model: {model!r} is neither lenet5, resnet, mlp, nor a saved .keras"
+    )
+    assert message.endswith("nor a function of your own, written package.module:function")
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar\n10", "CIFAR10", "mine:", "data.npz", ""])
+def test_data_that_are_no_name_and_no_reference_are_refused_with_the_choices(name: str) -> None:
+    assert refusal("data.name", name) == (
+        f"data.name: {name!r} is neither fashion_mnist, mnist, cifar10, cifar100 nor a function of "
+        "your own, written package.module:function (files of your own go into data.path)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "where"),
+    [
+        ("rmsprob", ".name: "),
+        ({"momentum": 0.9}, ".name: "),
+        ({"name": "sgd", "momentum": math.nan}, ".momentum"),
+        ({"name": "sgd", "momentum": [0.9]}, ".momentum"),
+        ({"name": "sgd", "learning_rate": 0.1}, ": learning_rate can't be set"),
+    ],
+)
+def test_an_optimizer_of_another_name_or_with_arguments_it_cannot_have_is_refused(
+    optimizer: Any, where: str
+) -> None:
+    assert refusal("clr.optimizer", optimizer).startswith(f"clr.optimizer{where}")
 
 
 @pytest.mark.parametrize(
@@ -514,7 +564,7 @@ def test_a_value_that_is_named_twice_is_refused(field: str, value: list[Any], tw
 
 @pytest.mark.parametrize("number", [0, -1])
 def test_a_number_of_seeds_below_one_is_refused(number: int) -> None:
-    with pytest.raises(InputError, match=f"^--seeds must be at least 1, but is {number}$"):
+    with pytest.raises(InputError, match=f"^--seeds must be between 1 and 100, but is {number}$"):
         resolve("quick", seeds=number)
 
 
@@ -523,7 +573,7 @@ def test_several_wrong_values_are_counted() -> None:
         resolve("quick", {"lr_sweep.epochs": 0, "training.epochs": 0})
 
 
-@pytest.mark.parametrize("model", [Optimizer, LearningRate, Training, Experiment])
+@pytest.mark.parametrize("model", [LearningRate, Training, Clr, Experiment])
 def test_a_field_that_does_not_exist_is_refused_by_every_model(model: type[Experiment]) -> None:
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         model.model_validate_json('{"momentun": 0.9}')
@@ -559,7 +609,10 @@ def test_whatever_is_set_the_outcome_is_an_experiment_or_a_one_line_error(
         kept = set(FIELDS) - set(settings)
         assert all(value_of(experiment, f) == value_of(PROFILES[profile], f) for f in kept)
     assert len(message.splitlines()) <= 1
-    assert not message or any(message.startswith(field) for field in settings)
+    where = message.partition(":")[0]  # the field, or the section that it does not go with
+    assert not message or any(
+        message.startswith(field) or field.startswith(f"{where}.") for field in settings
+    )
 
 
 rates = st.floats(1e-12, 100)
@@ -594,3 +647,50 @@ def test_every_valid_value_is_taken_exactly_as_given(
     assert {field: value_of(experiment, field) for field in settings} == {
         field: tuple(value) for field, value in settings.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "rule", "others"),
+    [
+        ("sweep", "valley", "range_test"),
+        ("clock", "steepest", "range_test"),
+        ("range_test", "plateau", "sweep or clock"),
+        ("range_test", "argmin_tenth", "sweep or clock"),
+    ],
+)
+def test_a_rule_that_does_not_go_with_the_method_is_refused_with_those_that_do(
+    method: str, rule: str, others: str
+) -> None:
+    changes = {"lr_sweep.method": method, "lr_bounds.rule": rule}
+    with pytest.raises(InputError) as caught:
+        resolve("quick", changes)
+    assert str(caught.value) == (
+        f"experiment: lr_bounds.rule {rule} does not go with lr_sweep.method {method}: "
+        f"take {', '.join(LR_RULES[method])}, or lr_sweep.method {others}"
+    )
+    fixed = resolve("quick", {**changes, "lr_bounds.fixed": [0.001, 0.01]})
+    assert fixed.lr_sweep.method == method
+
+
+@pytest.mark.parametrize(
+    ("method", "rule"), [(method, rule) for method, rules in LR_RULES.items() for rule in rules]
+)
+def test_every_rule_of_a_method_is_taken(method: str, rule: str) -> None:
+    chosen = resolve("quick", {"lr_sweep.method": method, "lr_bounds.rule": rule})
+    assert (chosen.lr_sweep.method, chosen.lr_bounds.rule) == (method, rule)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"lr_sweep.method": "clock", "lr_sweep.give_up": True}, "give_up is for the method sweep"),
+        ({"lr_sweep.range_updates": 20}, "range_updates is for the methods range_test and clock"),
+        (
+            {"lr_sweep.method": "clock", "lr_sweep.learning_rates": [0.1]},
+            "the method clock needs two learning_rates",
+        ),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        resolve("quick", changes)

@@ -14,23 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cyclical.datasets import (
-    CLASS_NAMES,
-    IDX_FILES,
-    Dataset,
-    Part,
-    class_counts,
-    find_source,
-    from_table,
-    hold_out,
-    load,
-    normalised,
-    to_idx,
-    to_table,
-)
+from cyclical.datasets import Dataset, class_counts, hold_out, load
 from cyclical.errors import InputError
+from cyclical.examples import Part, from_table, normalised, to_table
+from cyclical.fashion_mnist import CLASS_NAMES, find_source
+from cyclical.idx import FILES, to_idx
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = IDX_FILES
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
 MAKE_DATA = "`cyclical data`"
 SET_PATH = "`--set data.path=FOLDER`"
 
@@ -43,12 +33,12 @@ def dataset(fashion_mnist: Path) -> Dataset:
 def idx_files(train: Part, test: Part) -> dict[str, bytes]:
     """Return the raw IDX files of both parts by name."""
     values = (train.images[..., 0], train.labels, test.images[..., 0], test.labels)
-    return {name: to_idx(array) for name, array in zip(IDX_FILES, values, strict=True)}
+    return {name: to_idx(array) for name, array in zip(FILES, values, strict=True)}
 
 
 @pytest.fixture
 def small(dataset: Dataset, tmp_path: Path) -> Path:
-    """A folder of whole IDX files with the first 3 training and 2 test images."""
+    """A folder of one's own, of IDX files with the first 3 training and 2 test images."""
     train = Part(dataset.train.images[:3], dataset.train.labels[:3])
     test = Part(dataset.test.images[:2], dataset.test.labels[:2])
     (tmp_path / "small").mkdir()
@@ -59,12 +49,18 @@ def small(dataset: Dataset, tmp_path: Path) -> Path:
 
 def refusal(folder: Path) -> str:
     """Return the error of loading a folder, which is one line with both remedies."""
+    message = line(folder)
+    assert MAKE_DATA in message
+    assert SET_PATH in message
+    return message
+
+
+def line(folder: Path) -> str:
+    """Return the error of loading a folder, which is one line."""
     with pytest.raises(InputError) as caught:
         load("fashion_mnist", folder, None, None)
     message = str(caught.value)
     assert "\n" not in message
-    assert MAKE_DATA in message
-    assert SET_PATH in message
     return message
 
 
@@ -77,6 +73,7 @@ def linked(folder: Path, source: Path) -> Path:
 
 
 def test_the_whole_data_set_has_6000_and_1000_images_of_each_class(dataset: Dataset) -> None:
+    assert (dataset.is_fashion, dataset.class_names) == (True, CLASS_NAMES)
     assert dataset.train.images.shape == (60_000, 28, 28, 1)
     assert dataset.test.images.shape == (10_000, 28, 28, 1)
     assert dataset.train.images.dtype == dataset.train.labels.dtype == np.uint8
@@ -137,9 +134,50 @@ def test_a_subset_that_cannot_be_taken_is_refused(
         load("fashion_mnist", fashion_mnist, train, test)
 
 
-def test_an_unknown_data_set_is_refused_by_name(fashion_mnist: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.name must be fashion_mnist, but is 'cifar10'"):
-        load("cifar10", fashion_mnist, None, None)
+def test_what_lies_at_a_path_is_told_by_its_contents_and_not_by_the_name_that_is_set(
+    fashion_mnist: Path, tmp_path: Path
+) -> None:
+    moved = linked(tmp_path / "cifar10", fashion_mnist)
+    assert load("cifar10", moved, 7, 3).is_fashion
+
+
+def written(folder: Path, train: Part, test: Part) -> Path:
+    """Write the raw IDX files of both parts."""
+    folder.mkdir()
+    for name, content in idx_files(train, test).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_folder_cut_from_fashion_mnist_is_data_of_ones_own(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    train = Part(dataset.train.images[:300], dataset.train.labels[:300])
+    test = Part(dataset.test.images[:40], dataset.test.labels[:40])
+    own = load("fashion_mnist", written(tmp_path / "cut", train, test), None, 30)
+    assert (own.is_fashion, own.class_names) == (False, tuple("0123456789"))
+    assert_same(own.train, train)
+    assert_same(own.test, Part(test.images[:30], test.labels[:30]))
+
+
+def test_data_of_ones_own_that_lack_labels_are_refused(small: Path) -> None:
+    # training images of 9, 0 and 0
+    assert line(small) == (
+        "no training image has the label 1 (nor 7 others): labels must count from 0 on without gaps"
+    )
+
+
+def test_images_of_another_size_are_taken_where_both_parts_agree(small: Path) -> None:
+    (small / TRAIN_LABELS).write_bytes(to_idx(np.array([1, 0, 1], np.uint8)))
+    (small / TEST_LABELS).write_bytes(to_idx(np.array([0, 1], np.uint8)))
+    (small / TRAIN_IMAGES).write_bytes(to_idx(np.zeros((3, 32, 24), np.uint8)))
+    assert line(small) == (
+        "training images are (32, 24, 1) uint8, test images (28, 28, 1) uint8: make them equal"
+    )
+    (small / TEST_IMAGES).write_bytes(to_idx(np.ones((2, 32, 24), np.uint8)))
+    own = load("fashion_mnist", small, None, None)
+    assert (own.train.images.shape, own.test.images.shape) == ((3, 32, 24, 1), (2, 32, 24, 1))
+    assert (own.train.labels.tolist(), own.test.labels.tolist()) == ([1, 0, 1], [0, 1])
 
 
 def labelled(labels: list[int] | np.ndarray) -> Part:
@@ -263,8 +301,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_named_folder_is_the_only_one_looked_at(elsewhere: Path, small: Path) -> None:
     linked(elsewhere / "data/fashion-mnist", small)
     assert find_source(small) == small
-    assert refusal(elsewhere / "typo").startswith(
+    with pytest.raises(InputError) as caught:
+        find_source(elsewhere / "typo")
+    assert str(caught.value).startswith(
         f"data.path: the four files of Fashion-MNIST, .gz or raw, are not in {elsewhere}/typo: run"
+    )
+    assert line(elsewhere / "typo").startswith(
+        f"data.path {elsewhere}/typo is not there: give an .npz file"
     )
 
 
@@ -325,15 +368,9 @@ def flipped(content: bytes, position: int) -> bytes:
         ),
         (
             TRAIN_IMAGES,
-            lambda raw: to_idx(np.zeros((3, 32, 32), np.uint8)),
-            "holds images of 32x32 pixels, not 28x28",
-        ),
-        (
-            TRAIN_IMAGES,
             lambda raw: struct.pack(">4I", 0x803, *[2**32 - 1] * 3),
             "promises 79228162458924105385300197375 bytes",
         ),
-        (TRAIN_IMAGES, lambda raw: raw, "is not Fashion-MNIST's (MD5 of the decompressed bytes"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True], ids=["raw", "gz"])
@@ -389,6 +426,29 @@ def test_one_wrong_label_among_ten_thousand_is_refused(dataset: Dataset, tmp_pat
     assert "not 15d484375f8d13e6eb1aabb0c3f46965)" in message
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_with_a_single_file_of_fashion_mnist_is_refused_as_a_damaged_one(
+    dataset: Dataset, tmp_path: Path, name: str
+) -> None:
+    whole = idx_files(dataset.train, dataset.test)
+    for other, content in whole.items():
+        kept = other == name
+        (tmp_path / other).write_bytes(content if kept else flipped(content, -1))
+    first = FILES[1] if name == FILES[0] else FILES[0]
+    assert refusal(tmp_path).startswith(f"{tmp_path / first} is not Fashion-MNIST's (MD5")
+
+
+def test_what_is_found_without_a_path_must_be_fashion_mnist(elsewhere: Path, small: Path) -> None:
+    project = linked(elsewhere / "data/fashion-mnist", small)
+    with pytest.raises(InputError) as caught:
+        load("fashion_mnist", None, None, None)
+    message = str(caught.value)
+    assert message.startswith(f"{project / TRAIN_IMAGES} is not Fashion-MNIST's (MD5")
+    assert message.endswith(
+        f"run {MAKE_DATA}, or name a folder with the four IDX files: {SET_PATH}"
+    )
+
+
 def test_a_folder_in_the_place_of_a_file_is_refused(small: Path) -> None:
     (small / TRAIN_IMAGES).unlink()
     (small / TRAIN_IMAGES).mkdir()
@@ -438,7 +498,7 @@ def test_real_images_survive_a_parquet_file(dataset: Dataset, tmp_path: Path) ->
     part = Part(dataset.test.images[:50], dataset.test.labels[:50])
     table = to_table(part)
     assert table.column_names == ["pixels", "label"]
-    assert table.schema.types == [pa.list_(pa.uint8(), 784), pa.uint8()]
+    assert table.schema.types == [pa.binary(784), pa.uint8()]
     assert table.num_rows == 50
     pq.write_table(table, tmp_path / "test.parquet", row_group_size=20)
     assert_same(from_table(pq.read_table(tmp_path / "test.parquet")), part)

@@ -118,7 +118,7 @@ def test_a_run_that_ended_with_the_bounds_shows_them_alone(shelf: Store) -> None
     run = run_of(lr_bounds(shelf)).model_copy(update={"until_step": "lr_bounds"})
     display.show(console, results.summary(shelf, run))
     assert console.file.getvalue().splitlines()[1:] == [  # type: ignore[attr-defined]
-        "Only until lr_bounds: `cyclical run` goes on to the comparison",
+        "Only until lr_bounds: without --until-step it goes on",
         "Learning rate: cycle between 0.0001 and 0.001 (rule plateau)",
         "Pictures:",
     ]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclical.datasets import IDX_FILES, load, to_idx
+from cyclical.datasets import load
+from cyclical.idx import FILES, to_idx
 
 FETCH = """
 import socket
@@ -40,7 +41,7 @@ def place(tmp_path: Path) -> Path:
     """A project whose data are damaged, so that no source of this machine is as good."""
     data = tmp_path / "data/fashion-mnist"
     data.mkdir(parents=True)
-    for name in IDX_FILES:
+    for name in FILES:
         (data / f"{name}.gz").write_bytes(b"damaged")
     (tmp_path / "bin").mkdir()
     (tmp_path / "stubs").mkdir()
@@ -123,13 +124,13 @@ def test_keras_data_replace_damaged_ones(place: Path, fashion_mnist: Path) -> No
     whole = load("fashion_mnist", fashion_mnist, None, None)
     parts = (whole.train.images[..., 0], whole.train.labels)
     parts += (whole.test.images[..., 0], whole.test.labels)
-    for name, values in zip(IDX_FILES, parts, strict=True):
+    for name, values in zip(FILES, parts, strict=True):
         (cache / f"{name}.gz").write_bytes(gzip.compress(to_idx(values), compresslevel=1))
     kind, folder, _ = fetched(place, PATH=str(place / "bin"))
     assert (kind, folder) == ("fetched", str(place / "data/fashion-mnist"))
     replaced = load("fashion_mnist", Path(folder), None, None)
     assert (replaced.train.images == whole.train.images).all()
-    assert sorted(file.name for file in Path(folder).iterdir()) == sorted(IDX_FILES)
+    assert sorted(file.name for file in Path(folder).iterdir()) == sorted(FILES)
     assert leftovers(place) == []
 
 
@@ -174,7 +175,7 @@ def test_a_failed_update_does_not_keep_the_package_from_coming(
 def test_a_download_that_is_not_fashion_mnist_is_refused_and_not_kept(place: Path) -> None:
     keras_offline(place)
     program(place, "apt-get", f'[ "$1" = download ] && {shutil.which("touch")} $2_1_all.deb')
-    files = " ".join(IDX_FILES)
+    files = " ".join(FILES)
     unpack = (
         f"folder=$3/usr/share/datasets/fashion-mnist\n{shutil.which('mkdir')} -p $folder\n"
         f'for name in {files}; do echo "<html>" > $folder/$name; done'

@@ -71,6 +71,7 @@ def test_a_module_is_fingerprinted_with_all_that_it_imports_inside_the_package()
     assert set(of_modules(["cyclical.bounds"])) == {
         "cyclical.bounds",
         "cyclical.errors",
+        "cyclical.learning",
         "cyclical.schedules",
         "cyclical.sweeps",
     }
@@ -191,21 +192,21 @@ def test_a_change_of_the_errors_counts_for_all_who_raise_them(package: Path) -> 
 @pytest.mark.parametrize(
     "line",
     [
-        "from cyclical import sweeps",
-        "from cyclical import sweeps as tables",
-        "from cyclical.sweeps import LEARNED",
-        "from cyclical.sweeps import LEARNED as GOOD, METRICS",
-        "import cyclical.sweeps",
-        "import cyclical.sweeps as tables",
-        "def late():\n    from cyclical import sweeps",
-        "if True:\n    from cyclical.sweeps import LEARNED",
+        "from cyclical import learning",
+        "from cyclical import learning as hope",
+        "from cyclical.learning import hopeless",
+        "from cyclical.learning import hopeless as lost, least_learned",
+        "import cyclical.learning",
+        "import cyclical.learning as hope",
+        "def late():\n    from cyclical import learning",
+        "if True:\n    from cyclical.learning import hopeless",
     ],
 )
 def test_an_import_in_any_form_is_followed(package: Path, line: str) -> None:
     assert set(of_modules(["cyclical.errors"], package)) == {"cyclical.errors"}
     with (package / "errors.py").open("a") as file:
         file.write(f"\n\n{line}\n")
-    assert set(of_modules(["cyclical.errors"], package)) == {"cyclical.errors", "cyclical.sweeps"}
+    assert set(of_modules(["cyclical.errors"], package)) == {"cyclical.errors", "cyclical.learning"}
 
 
 def test_imports_are_followed_through_several_modules_and_in_a_circle(package: Path) -> None:
@@ -267,7 +268,7 @@ def test_fingerprints_and_versions_are_taken_without_importing_what_they_are_of(
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     hashes, used, loaded = json.loads(ran.stdout)
     assert hashes == of_modules(["cyclical.training", "cyclical.plots"])
-    assert set(used) == {"python", "keras", "matplotlib", "numpy", "tensorflow"}
+    assert set(used) == {"python", "keras", "matplotlib", "numpy", "pillow", "tensorflow"}
     assert not {"tensorflow", "keras", "matplotlib", "cyclical.training"} & set(loaded)
 
 
@@ -398,22 +399,22 @@ def test_a_decorator_of_the_tasks_own_file_counts(fingerprint_of: OfTask) -> Non
 @pytest.mark.parametrize(
     ("line", "use"),
     [
-        ("from cyclical import sweeps", "sweeps.LEARNED"),
-        ("from cyclical import sweeps as tables", "tables.LEARNED"),
-        ("from cyclical import errors, sweeps as tables", "tables.LEARNED"),
-        ("from cyclical.sweeps import LEARNED", "LEARNED"),
-        ("from cyclical.sweeps import LEARNED as GOOD", "GOOD"),
-        ("import cyclical.sweeps", "cyclical.sweeps.LEARNED"),
-        ("import cyclical.sweeps as tables", "tables.LEARNED"),
-        ("if True:\n    from cyclical import sweeps", "sweeps.LEARNED"),
+        ("from cyclical import learning", "learning.hopeless"),
+        ("from cyclical import learning as hope", "hope.hopeless"),
+        ("from cyclical import errors, learning as hope", "hope.hopeless"),
+        ("from cyclical.learning import hopeless", "hopeless"),
+        ("from cyclical.learning import hopeless as lost", "lost"),
+        ("import cyclical.learning", "cyclical.learning.hopeless"),
+        ("import cyclical.learning as hope", "hope.hopeless"),
+        ("if True:\n    from cyclical import learning", "learning.hopeless"),
     ],
 )
 def test_a_module_that_a_task_uses_counts_however_it_is_imported(
     fingerprint_of: OfTask, line: str, use: str
 ) -> None:
     hashes = fingerprint_of(f"{line}\n\n\ndef work():\n    return {use}\n")
-    assert set(hashes) == {"chores.work", "cyclical.sweeps"}
-    assert hashes["cyclical.sweeps"] == of_modules(["cyclical.sweeps"])["cyclical.sweeps"]
+    assert set(hashes) == {"chores.work", "cyclical.learning"}
+    assert hashes["cyclical.learning"] == of_modules(["cyclical.learning"])["cyclical.learning"]
 
 
 def test_a_module_that_a_task_imports_in_its_body_counts(fingerprint_of: OfTask) -> None:
@@ -428,35 +429,35 @@ def test_a_module_that_a_task_imports_in_its_body_counts(fingerprint_of: OfTask)
 
 def test_a_module_that_only_a_helper_or_a_constant_uses_counts(fingerprint_of: OfTask) -> None:
     hashes = fingerprint_of("""
-        from cyclical import schedules, sweeps
+        from cyclical import learning, schedules
 
-        GOOD = sweeps.LEARNED
+        LOST = learning.hopeless
 
         def helper():
-            return schedules.constant(0.1), GOOD
+            return schedules.constant(0.1), LOST
 
         def work():
             return helper()
     """)
-    assert {"cyclical.schedules", "cyclical.errors", "cyclical.sweeps"} <= set(hashes)
+    assert {"cyclical.schedules", "cyclical.errors", "cyclical.learning"} <= set(hashes)
 
 
 def test_modules_that_a_task_does_not_use_do_not_count(fingerprint_of: OfTask) -> None:
     hashes = fingerprint_of("""
         import json
-        from cyclical import bounds, sweeps
+        from cyclical import bounds, learning
         from cyclical.config import QUICK
         from cyclical.store import Store
 
         def work():
-            return sweeps.LEARNED, QUICK, Store, json
+            return learning.hopeless, QUICK, Store, json
 
         def beside():
-            from cyclical import arms as sweeps
+            from cyclical import arms as learning
 
-            return bounds.lr_bounds, sweeps
+            return bounds.lr_bounds, learning
     """)
-    assert set(hashes) == {"chores.work", "cyclical.sweeps"}
+    assert set(hashes) == {"chores.work", "cyclical.learning"}
 
 
 def test_a_name_of_the_package_that_is_no_module_is_passed_over(fingerprint_of: OfTask) -> None:
@@ -472,6 +473,7 @@ def test_the_fingerprint_of_a_real_task_is_stable_and_complete() -> None:
         "tasks.bounds.fix_lr_bounds",
         "cyclical.bounds",
         "cyclical.errors",
+        "cyclical.learning",
         "cyclical.schedules",
         "cyclical.sweeps",
     }
@@ -483,7 +485,7 @@ def test_the_fingerprint_of_a_training_has_its_loop_and_layout_but_not_the_choic
     from tasks.training import train
 
     hashes = set(of_task(train.fn))
-    loop = {"cyclical.training", "cyclical.models", "cyclical.datasets"}
+    loop = {"cyclical.training", "cyclical.models", "cyclical.networks", "cyclical.examples"}
     layout = {"cyclical.plans", "cyclical.schedules", "cyclical.user_code"}
     assert loop | layout <= hashes
     assert hashes.isdisjoint({"cyclical.arms", "cyclical.config", "cyclical.comparison"})

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cyclical import arms, schedules
-from cyclical.config import NOTEBOOK, resolve
-from cyclical.plans import Epoch, LearningRate, Optimizer, Training, lay_out
+from cyclical import arms, naming, schedules
+from cyclical.config import NOTEBOOK
+from cyclical.plans import Epoch, LearningRate, Training, lay_out
+from cyclical.settings import resolve
+from cyclical.values import Optimizer
 
 GROUPS = {training.label: training for training in arms.effective_batch(NOTEBOOK, 1e-4)}
 batches = st.lists(st.integers(1, 300), min_size=1, max_size=4)
@@ -199,13 +201,42 @@ def test_a_policy_that_is_no_name_and_no_reference_is_refused(policy: str) -> No
         LearningRate(policy=policy, base_lr=0.01)
 
 
-def test_an_optimizer_is_described_by_its_name_and_its_momentum() -> None:
-    assert Optimizer(name="sgd").described == "sgd"
-    assert Optimizer(name="sgd", momentum=0.9).described == "sgd momentum 0.9"
-    assert Optimizer(name="rmsprop", epsilon=1e-14).described == "rmsprop"
+def test_an_optimizer_is_described_by_its_name_and_its_arguments() -> None:
+    assert naming.described(Optimizer(name="sgd")) == "sgd"
+    assert naming.described(Optimizer(name="sgd", momentum=0.9)) == "sgd momentum 0.9"
+    assert naming.described(Optimizer(name="rmsprop")) == "rmsprop"
+    assert naming.described(Optimizer(name="rmsprop", epsilon=1e-14)) == "rmsprop epsilon 1e-14"
 
 
-@pytest.mark.parametrize("epsilon", [0.0, -1e-7, math.nan, math.inf])
-def test_an_epsilon_that_is_no_positive_number_is_refused(epsilon: float) -> None:
+@pytest.mark.parametrize("epsilon", [math.nan, math.inf, -math.inf])
+def test_an_epsilon_that_is_no_finite_number_is_refused(epsilon: float) -> None:
     with pytest.raises(ValidationError, match="epsilon"):
         Optimizer(name="rmsprop", epsilon=epsilon)
+
+
+# Trainings that are limited in updates
+
+
+def test_a_training_of_few_updates_ends_within_its_last_epoch() -> None:
+    plan = lay_out(settings(epochs=3, updates=6), 250)  # 64, 64, 64, 58; 64, 64
+    assert [sizes(epoch) for epoch in plan] == [[64, 64, 64, 58], [64, 64]]
+    assert settings(epochs=3, updates=6).examples(250) == 250 + 128
+
+
+@given(updates=st.integers(1, 30), epochs=st.integers(1, 5), examples=st.integers(1, 300))
+def test_a_limit_of_updates_keeps_the_first_ones_as_they_are(
+    updates: int, epochs: int, examples: int
+) -> None:
+    whole = lay_out(settings(epochs=epochs), examples)
+    cut = lay_out(settings(epochs=epochs, updates=updates), examples)
+    every = list(chain.from_iterable(map(sizes, whole)))
+    assert list(chain.from_iterable(map(sizes, cut))) == every[:updates]
+    assert sum(every[:updates]) == settings(epochs=epochs, updates=updates).examples(examples)
+    assert sum(every) == settings(epochs=epochs).examples(examples) == epochs * examples
+
+
+def test_the_rate_of_a_range_test_rises_across_epochs() -> None:
+    rate = LearningRate(policy="exponential", base_lr=1e-3, max_lr=1e-1, step_size=4)
+    plan = lay_out(settings(epochs=2, updates=4, learning_rate=rate), 192)
+    expected = [1e-3, 10**-2.5, 1e-2], [10**-1.5]
+    assert [epoch.learning_rates for epoch in plan] == [pytest.approx(each) for each in expected]

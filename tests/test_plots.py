@@ -18,9 +18,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cyclical import arms, plots, reference, schedules, style
-from cyclical.config import resolve
+from cyclical import arms, naming, plots, reference, schedules, style
 from cyclical.plans import lay_out
+from cyclical.settings import resolve
 from cyclical.style import Float64
 from cyclical.sweeps import DIVERGED, LEARNED, NOT_LEARNED, with_status
 from tests.drawing import (
@@ -72,7 +72,7 @@ def sweep_table(value: str, quick: bool = False) -> pd.DataFrame:
         swept, points = SIZES, QUICK_BATCH_SWEEP if quick else BATCH_SWEEP
     columns = dict(zip(METRICS, points, strict=True))
     table = pd.DataFrame({value: swept[: len(points[0])], **columns})
-    return with_status(table.assign(seeds=1), value, classes=10)
+    return with_status(table.assign(seeds=1), value, least=0.2)
 
 
 def trace(sizes: np.ndarray, seed: int = 0) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def trained(profile: str, label: str) -> Content:
     updates = np.cumsum([len(epoch.learning_rates) for epoch in epochs])
     history = pd.DataFrame({"epoch": range(1, arm.epochs + 1), "updates": updates})
     beside = reference.beside(history, reference.arms().get(label, []))
-    title = f"{label}, {arm.optimizer.described}, {arms.describe(arm)}, seed {arm.seed}"
+    title = f"{label}, {naming.described(arm.optimizer)}, {arms.describe(arm)}, seed {arm.seed}"
     return trace(sizes).assign(learning_rate=rates), title, updates, beside
 
 
@@ -225,6 +225,16 @@ def test_learning_rate_axis_is_labelled_at_every_power_of_ten() -> None:
     axis = sweep_axes("learning_rate", (1e-4, 1e-3))[1]
     assert axis.get_xscale() == "log"
     assert tick_labels(axis) == [f"$10^{{{power}}}$" for power in range(-9, 2)]
+
+
+def test_of_rates_that_lie_close_together_those_are_labelled_that_have_room() -> None:
+    rates = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0]
+    table = sweep_table("learning_rate").head(len(rates)).assign(learning_rate=rates)
+    sweep = drawn(plots.sweep_figure, table, "learning_rate", (0.02, 0.05))
+    labels = tick_labels(sweep.axes[1])
+    assert r"$3\times10^{-1}$" not in labels
+    assert len(labels) == len(rates) - 1
+    assert unreadable(sweep) == []
 
 
 def test_batch_size_axis_is_labelled_at_every_size() -> None:
@@ -473,7 +483,7 @@ def test_a_training_that_was_not_published_names_no_published_run() -> None:
 @pytest.mark.parametrize("scaling", ["linear", "sqrt"])
 def test_the_longest_title_fits_even_where_the_whole_sweep_holds(scaling: str, bmax: int) -> None:
     [arm] = arms.combined(resolve("quick", {"combined.scaling": scaling}), 16, bmax)
-    title = f"{arm.label}, {arm.optimizer.described}, {arms.describe(arm)}, seed 0"
+    title = f"{arm.label}, {naming.described(arm.optimizer)}, {arms.describe(arm)}, seed 0"
     sizes = np.repeat(arm.batch_sizes, 9)
     assert unreadable(drawn(plots.training_figure, trace(sizes), title)) == []
 

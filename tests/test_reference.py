@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyclical import reference
-from cyclical.config import NOTEBOOK, QUICK, resolve
+from cyclical.config import NOTEBOOK, QUICK
+from cyclical.settings import resolve
 
 RATES = [10.0, 1.0, 0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9]
 SIZES = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
@@ -177,17 +178,19 @@ def test_the_published_run_stands_beside_the_same_model_and_data_at_any_size(
     profile: str, seeds: int
 ) -> None:
     changed = {"training.epochs": 2, "lr_sweep.learning_rates": [0.5], "data.test_images": 100}
-    assert reference.applies(resolve(profile, changed, seeds=seeds))
+    assert reference.applies(resolve(profile, changed, seeds=seeds), is_fashion=True)
 
 
 @pytest.mark.parametrize(
-    "other", [{"model": "mlp"}, {"data": QUICK.data.model_copy(update={"name": "digits"})}]
+    ("other", "data_name"), [({"model": "mlp"}, "fashion_mnist"), ({}, "digits")]
 )
 def test_another_model_or_other_data_have_nothing_published_beside_them(
-    other: dict[str, Any],
+    other: dict[str, Any], data_name: str
 ) -> None:
-    assert reference.applies(QUICK)
-    assert not reference.applies(QUICK.model_copy(update=other))
+    assert reference.applies(QUICK, is_fashion=True)
+    assert not reference.applies(
+        QUICK.model_copy(update=other), is_fashion=data_name == "fashion_mnist"
+    )
 
 
 def test_a_published_epoch_stands_in_the_middle_of_the_updates_of_ours() -> None:

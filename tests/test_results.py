@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from cyclical import bounds, comparison, results
-from cyclical.config import resolve
+from cyclical.answers import answers, named
 from cyclical.errors import InputError
 from cyclical.results import RunRecord, Summary
+from cyclical.settings import resolve
 from cyclical.store import Store
 from tests.drawing import every_arm
 from tests.shelves import batch_bounds, lr_bounds, point, run_of
@@ -214,13 +215,15 @@ def test_a_training_without_a_point_has_no_seconds(shelf: Store) -> None:
 def test_a_run_that_stopped_before_a_step_has_no_answer_of_it(shelf: Store) -> None:
     nothing = results.summary(shelf, run_of())
     assert nothing.model_dump(
-        exclude={"finished", "duration_seconds", "profile", "seeds", "goal"}
+        exclude={"finished", "duration_seconds", "profile", "changes", "seeds", "goal"}
     ) == {
-        **dict.fromkeys(("until_step", "lr_min", "lr_max", "lr_rule", "bmin", "bmax")),
+        **dict.fromkeys(("until_step", *results.FOUND)),
+        "sums": [],
         "findings": [],
         "arms": [],
         "comparison": [],
         "pictures": [],
+        "report": None,
         "artifacts": {},
     }
     swept = results.summary(shelf, run_of(lr_bounds(shelf)))
@@ -258,3 +261,74 @@ def test_pictures_are_listed_point_by_point_and_by_name(shelf: Store) -> None:
 def test_a_run_with_a_duration_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         run_of(seconds=math.nan)
+
+
+def test_a_run_is_named_after_what_was_changed_of_its_profile(shelf: Store) -> None:
+    assert named(results.summary(shelf, run_of())) == "quick"
+    changed = resolve("quick", {"lr_sweep.epochs": 2, "clr.policy": "triangular", "gpus": 0})
+    other = run_of().model_copy(update={"configuration": changed})
+    told = results.summary(shelf, other)
+    assert told.changes == {"lr_sweep.epochs": 2, "clr.policy": "triangular"}
+    assert named(told) == 'quick with lr_sweep.epochs=2, clr.policy="triangular"'
+
+
+# What single seeds, the gradient noise and the sums of rates say
+
+
+def with_opinions(shelf: Store, noise: float, apart: float, budget: str = "epochs") -> list[str]:
+    """Return the answers of a run of two seeds whose batch sizes lie so far `apart`."""
+    seeds = pd.DataFrame({"seed": [0, 1], "bmin": [16, 16], "bmax": [64, 128]})
+    steps = pd.DataFrame({"batch_size": [16, 32, 64, 128], "in_range": [True] * 3 + [False]})
+    sums = pd.DataFrame(
+        {
+            "batch_size": [16, 32],
+            "updates": [10.0, 5.0],
+            "rate_sum": [1.0, 0.5],
+            "val_accuracy": [0.8, 0.8],
+            "same_sum": [math.nan, 0.8 + apart],
+            "difference": [math.nan, -apart],
+        }
+    )
+    run = run_of(
+        point(shelf, "batch_bounds", "bounds", bounds=steps, seeds=seeds),
+        point(
+            shelf,
+            "batch_bounds",
+            "noise",
+            noise=pd.DataFrame({"epoch": [3], "noise_scale": [noise]}),
+        ),
+        point(shelf, "batch_bounds", "clock", sums=sums),
+    )
+    config = resolve("quick", {"batch_sweep.budget": budget}, seeds=2)
+    run = run.model_copy(update={"configuration": config})
+    return answers(results.summary(shelf, run))
+
+
+def test_the_answers_tell_how_many_seeds_agree_and_the_second_opinions(shelf: Store) -> None:
+    bounds, noise, clock = with_opinions(shelf, 123.4, apart=0.012)
+    assert bounds == "Batch size: cycle between 16 and 64 (1 of 2 seeds alone say the same)"
+    assert noise == (
+        "Gradient noise scale, a second opinion on bmax: 123 examples after epoch 3 of the sweep; "
+        "beyond it a larger batch saves few updates"
+    )
+    assert clock == (
+        "At equal sums of rates, the batch size 32 lies within 1.2 points of the sweep of the "
+        "rate: one curve: what large batches lose at equal epochs is updates, and so bmin and bmax "
+        "depend on the epochs (batch_sweep.budget=updates compares at equal updates)"
+    )
+
+
+def test_more_than_one_curve_is_told_as_that_and_an_unknown_noise_not_at_all(shelf: Store) -> None:
+    bounds, clock = with_opinions(shelf, math.nan, apart=0.2)
+    assert bounds.startswith("Batch size")
+    assert clock.endswith(
+        "more than one curve: this sum alone does not tell how far a training has come, and says "
+        "nothing on bmin and bmax"
+    )
+
+
+def test_at_equal_updates_one_curve_says_something_else(shelf: Store) -> None:
+    *_, clock = with_opinions(shelf, math.nan, apart=0.012, budget="updates")
+    assert clock.endswith(
+        "one curve: after as many updates the size itself makes little difference"
+    )

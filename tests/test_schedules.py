@@ -18,6 +18,7 @@ from cyclical.schedules import (
     cyclical,
     epoch_plan,
     exp_range,
+    exponential,
     exponential_batches,
     scaled,
     triangular,
@@ -552,3 +553,37 @@ def test_where_the_data_are_smaller_than_a_group_a_group_is_the_epoch(
 
 def test_a_training_of_no_epoch_has_an_empty_plan() -> None:
     assert epoch_plan(100, 0, [16], [1]) == []
+
+
+# The ramp of a range test
+
+
+def test_an_exponential_ramp_takes_as_long_for_every_decade_and_stays_at_its_top() -> None:
+    lr = exponential(1e-4, 1e-1, 30)
+    assert lr(np.array([0, 10, 20, 29, 30, 31, 90])).tolist() == near(
+        [1e-4, 1e-3, 1e-2, 1e-2 * 10**0.9, 1e-1, 1e-1, 1e-1]
+    )
+    assert lr(30) == 0.1
+
+
+@given(pair=bounds, step=half_cycles, share=st.floats(0, 1))
+def test_each_update_of_an_exponential_ramp_multiplies_by_the_same_factor(
+    pair: tuple[float, float], step: int, share: float
+) -> None:
+    lr, i = exponential(*pair, step), int(share * (step - 1))
+    assert lr(i + 1) / lr(i) == near((pair[1] / pair[0]) ** (1 / step))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 0.1, 5), "base_lr must be a positive number"),
+        ((0.1, 0.1, 5), "lr_min must be below lr_max"),
+        ((0.01, 0.1, 0), "step_size must be at least 1 update"),
+    ],
+)
+def test_an_exponential_ramp_that_does_not_rise_is_refused(
+    arguments: tuple[float, float, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        exponential(*arguments)

@@ -44,9 +44,7 @@ def slot_in(
     root: Path, step: str = "lr_sweep", label: str = "lr=0.1-seed=0", **recipe: Any
 ) -> Slot:
     """Make a slot whose key is its recipe's."""
-    whole = RECIPE | recipe
-    key = recipe_key(step, label, whole)
-    return Slot(root=root, step=step, label=label, key=key, recipe=whole)
+    return Slot(root=root, step=step, label=label, recipe=RECIPE | recipe)
 
 
 @pytest.fixture
@@ -242,17 +240,20 @@ def test_a_manifest_tells_where_an_artifact_came_from_and_what_belongs_to_it(
 ) -> None:
     folder = shelf.root / written.path
     told = json.loads((folder / MANIFEST).read_text())
+    rest = {name: value for name, value in told.items() if name != "digest"}
+    assert told.pop("digest") == sha256(json.dumps(rest, separators=(",", ":")).encode())
     age = datetime.now(UTC) - datetime.fromisoformat(told.pop("written"))
     assert timedelta() <= age < timedelta(minutes=5)
     contents = {name: (folder / name).read_bytes() for name in [*TABLES, "history.png"]}
     rows = {"history.parquet": 2, "counts.parquet": 3, "history.png": None}
     assert told == {
-        "schema_version": 1,
+        "schema_version": 3,
         "step": "lr_sweep",
         "label": "lr=0.1-seed=0",
         "key": slot.key,
         "recipe": RECIPE,
         "duration_seconds": 1.235,
+        "epoch_seconds": [],
         "files": {
             name: {"sha256": sha256(content), "bytes": len(content), "rows": rows[name]}
             for name, content in contents.items()
@@ -526,7 +527,7 @@ def test_an_interruption_leaves_nothing_behind_and_is_passed_on(
     def interrupted(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cyclical.store.os.fsync", interrupted)
+    monkeypatch.setattr("cyclical.files.os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "report.json", b"content")
     assert files_below(tmp_path) == set()

@@ -13,12 +13,14 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from cyclical import arms, datasets, models, schedules, training
-from cyclical.config import resolve
-from cyclical.datasets import Part
-from cyclical.plans import LearningRate, Optimizer, Training
+from cyclical import arms, datasets, models, networks, schedules, training, updates
+from cyclical.examples import Part
+from cyclical.plans import LearningRate, Training
+from cyclical.settings import resolve
+from cyclical.values import GradientNoise, Optimizer
 
 CLASSES = 10
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +52,9 @@ def plain_model() -> Iterator[str]:
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "MODELS", {**models.MODELS, "plain": build})
+        patch.setattr(networks, "NETWORKS", {**networks.NETWORKS, "plain": build})
         yield "plain"
-    training._loop.cache_clear()
+    updates.kept.cache_clear()
 
 
 def settings(**changes: object) -> Training:
@@ -81,13 +83,8 @@ def weights_after(parts: tuple[Part, Part], **changes: object) -> list[np.ndarra
 
 def weights_of(chosen: Training) -> list[np.ndarray]:
     """Take the weights out of the loop that is kept for these settings."""
-    loop = training._loop(
-        chosen.model,
-        (28, 28, 1),
-        CLASSES,
-        chosen.optimizer,
-        accumulating=chosen.accumulate != (1,),
-    )
+    shaped = Part(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.uint8))
+    loop = training.updates_of(chosen, shaped, CLASSES)
     return [variable.numpy() for variable in loop._model.variables]
 
 
@@ -219,7 +216,7 @@ def test_the_history_averages_the_true_batch_losses_by_their_examples(
 
 def test_every_test_example_is_scored(parts: tuple[Part, Part]) -> None:
     _, test = parts
-    assert len(test.labels) % training.SCORING_BATCH, "the last batch must be a short one"
+    assert len(test.labels) % updates.SCORING_BATCH, "the last batch must be a short one"
     history = run(parts, epochs=2).history
     loss, accuracy = scored_by_keras(settings(epochs=2), test)
     assert history["val_accuracy"].iloc[-1] == pytest.approx(accuracy, abs=1e-6)
@@ -392,7 +389,7 @@ def test_rmsprop_adds_its_epsilon_inside_the_root(
     after = weights_after(
         parts,
         model=plain_model,
-        optimizer=Optimizer(name="rmsprop", epsilon=epsilon),
+        optimizer=Optimizer(name="rmsprop", **({"epsilon": epsilon} if epsilon else {})),
         learning_rate=LearningRate(policy="constant", base_lr=0.01),
         batch_sizes=(300,),
     )
@@ -445,6 +442,44 @@ def test_a_training_that_diverged_costs_less_than_one_epoch_however_many_it_has(
     assert np.isnan(outcome.test.to_numpy()).tolist() == [[True, True]]
 
 
+def test_a_training_without_hope_ends_early_and_is_the_same_until_then(
+    parts: tuple[Part, Part],
+) -> None:
+    rate = LearningRate(policy="constant", base_lr=1e-9)
+    whole, short = (
+        run(parts, learning_rate=rate, epochs=4, give_up=give_up) for give_up in (False, True)
+    )
+    assert list(short.history["epoch"]) == [1, 2]
+    pd.testing.assert_frame_equal(short.history, whole.history.iloc[:2])
+    assert len(short.iterations) == 2 * 5
+
+
+def test_a_training_that_learns_does_not_give_up(parts: tuple[Part, Part]) -> None:
+    assert len(run(parts, epochs=3, give_up=True).history) == 3
+
+
+def test_in_half_precision_weights_stay_single_and_the_network_learns_about_the_same(
+    parts: tuple[Part, Part],
+) -> None:
+    single, half = (run(parts, epochs=3, precision=name) for name in PRECISIONS)
+    assert {weight.dtype for weight in weights_after(parts, precision="mixed_bfloat16")} == {
+        np.dtype("float32")
+    }
+    assert list(half.iterations["loss"]) != list(single.iterations["loss"])
+    np.testing.assert_allclose(half.iterations["loss"], single.iterations["loss"], atol=0.1)
+    pd.testing.assert_frame_equal(
+        half.history, run(parts, epochs=3, precision="mixed_bfloat16").history
+    )
+
+
+def test_a_precision_is_left_behind_with_the_model_that_has_it() -> None:
+    model = models.build("lenet5", (28, 28, 1), CLASSES, seed=0, precision="mixed_bfloat16")
+    computing = [layer.compute_dtype for layer in model.layers]
+    assert set(computing[:-1]) == {"bfloat16"}
+    assert computing[-1] == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_a_training_that_diverges_later_keeps_the_epochs_before(
     parts: tuple[Part, Part], plain_model: str
 ) -> None:
@@ -482,7 +517,7 @@ def told_examples(parts: tuple[Part, Part], **changes: object) -> list[int]:
 def test_progress_is_told_at_the_latest_after_the_examples_of_a_chunk(
     many: tuple[Part, Part], plain_model: str
 ) -> None:
-    assert training.CHUNK_EXAMPLES == 2048
+    assert training.CHUNK_EXAMPLES["CPU"] == 2048
     # 32 updates on 64; the last 904 of 5,000
     assert told_examples(many, model=plain_model, epochs=2) == [
         *(2048, 4096, 5000),
@@ -515,7 +550,7 @@ def test_where_an_epoch_is_cut_into_chunks_changes_no_result(
 ) -> None:
     changes = {"model": plain_model, "batch_sizes": (16,), "accumulate": (1, 2, 3), "epochs": 2}
     whole = run(parts, **changes)
-    monkeypatch.setattr(training, "CHUNK_EXAMPLES", 50)
+    monkeypatch.setattr(training, "CHUNK_EXAMPLES", {"CPU": 50})
     cut = run(parts, **changes)
     assert len(told_examples(parts, **changes)) > 2
     pd.testing.assert_frame_equal(whole.iterations, cut.iterations, check_exact=True)
@@ -533,3 +568,68 @@ def test_progress_is_told_and_may_end_a_training(parts: tuple[Part, Part]) -> No
 
     with pytest.raises(InterruptedError):
         training.train(settings(), *parts, CLASSES, on_progress=stop)
+
+
+def test_an_update_in_parts_is_that_on_the_whole_batch(
+    parts: tuple[Part, Part], plain_model: str
+) -> None:
+    """For a model without batch normalisation, but for rounding."""
+    whole = run(parts, model=plain_model, batch_sizes=(96,), epochs=2)
+    parted = run(parts, model=plain_model, batch_sizes=(96,), epochs=2, micro_batch=20)
+    pd.testing.assert_frame_equal(whole.history, parted.history, rtol=1e-5)
+    same = ["iteration", "learning_rate", "batch_size"]
+    pd.testing.assert_frame_equal(whole.iterations[same], parted.iterations[same])
+    np.testing.assert_allclose(whole.iterations["loss"], parted.iterations["loss"], rtol=1e-5)
+    assert not whole.iterations["loss"].equals(parted.iterations["loss"])
+
+
+def test_the_gradients_lengths_are_those_of_a_plain_tape(
+    parts: tuple[Part, Part], plain_model: str
+) -> None:
+    noise = GradientNoise(batch_size=20, group=3, repeats=2)
+    chosen = settings(model=plain_model, noise=noise)
+    outcome = training.train(chosen, *parts, CLASSES)
+    train, _ = parts
+    loop = training.updates_of(chosen, train, CLASSES)
+    batches = training.noise_batches(chosen, 0, len(train.labels))
+    assert batches.shape == (2, 3, 20)
+    assert len(np.unique(batches)) == batches.size
+
+    def gradient(examples: np.ndarray) -> np.ndarray:
+        images = tf.constant(train.images[examples].astype(np.float32) / 255)
+        targets = tf.constant(train.labels[examples].astype(np.int32))
+        with tf.GradientTape() as tape:
+            outputs = loop._model(images, training=True)
+            losses = keras.losses.sparse_categorical_crossentropy(targets, outputs)
+            loss = tf.reduce_mean(losses)
+        weights = [weight.value for weight in loop._model.trainable_variables]
+        return np.concatenate([np.ravel(each) for each in tape.gradient(loss, weights)])
+
+    small = np.mean([np.sum(gradient(batch) ** 2) for group in batches for batch in group])
+    big = np.mean([np.sum(gradient(group.ravel()) ** 2) for group in batches])
+    [row] = outcome.history.to_dict("records")
+    assert row["small_gradient"] == pytest.approx(small, rel=1e-4)
+    assert row["big_gradient"] == pytest.approx(big, rel=1e-4)
+    assert small > big
+
+
+def test_measuring_the_noise_changes_nothing_else(parts: tuple[Part, Part]) -> None:
+    usual = run(parts, epochs=2)
+    measured = run(parts, epochs=2, noise=GradientNoise(batch_size=30, group=2, repeats=1))
+    lengths = ["small_gradient", "big_gradient"]
+    pd.testing.assert_frame_equal(measured.history.drop(columns=lengths), usual.history)
+    pd.testing.assert_frame_equal(measured.iterations, usual.iterations)
+    assert (measured.history[lengths] > 0).all(axis=None)
+    assert measured.history["small_gradient"].is_unique
+
+
+def test_the_noise_of_a_training_that_diverged_is_unknown(parts: tuple[Part, Part]) -> None:
+    rate = LearningRate(policy="constant", base_lr=1e30)
+    outcome = run(parts, learning_rate=rate, noise=GradientNoise())
+    assert outcome.history[["small_gradient", "big_gradient"]].isna().all(axis=None)
+
+
+def test_every_epoch_tells_its_seconds(parts: tuple[Part, Part]) -> None:
+    seconds = run(parts, epochs=3).seconds
+    assert len(seconds) == 3
+    assert 0 < seconds[0] < seconds[1] < seconds[2]

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from cyclical import arms, user_code
-from cyclical.config import resolve
 from cyclical.errors import InputError
 from cyclical.fingerprint import of_user_code
 from cyclical.plans import Training, lay_out
 from cyclical.results import latest
+from cyclical.settings import resolve
 from cyclical.store import Store
 from tasks import training as training_tasks
 from tasks.caching import slot_for
@@ -263,7 +263,7 @@ def test_an_edit_of_the_code_of_a_users_file_changes_its_fingerprint(
 
 
 def test_a_fingerprint_is_taken_without_importing_the_module(write: Write) -> None:
-    write("mine.py", "raise RuntimeError\n")
+    write("mine.py", "raise RuntimeError\ndef fade(): ...\n")
     assert set(of_user_code("mine:fade")) == {"mine"}
     assert "mine" not in sys.modules
 
@@ -363,10 +363,10 @@ def test_of_a_package_and_a_module_of_one_name_the_package_counts_as_python_take
 
 def test_imports_are_followed_through_several_modules_and_in_a_circle(write: Write) -> None:
     for name, other in [("mine", "second"), ("second", "third"), ("third", "mine")]:
-        write(f"{name}.py", f"import {other}\n")
+        write(f"{name}.py", f"import {other}\nfade = 1\n")
     before = of_user_code("mine:fade")
     assert list(before) == ["mine", "second", "third"]
-    write("third.py", "import mine\n\nADDED = 1\n")
+    write("third.py", "import mine\nfade = 1\nADDED = 1\n")
     assert changed(before, of_user_code("mine:fade")) == {"third"}
 
 
@@ -535,3 +535,13 @@ def test_an_edit_of_what_a_users_file_imports_trains_the_arms_that_call_it_again
     }
     trace = copied.table("clr-derived-seed=0", "iterations.parquet")
     assert trace["learning_rate"].tolist()[7:] == pytest.approx([0.003, 0.001, 0.0015], rel=1e-12)
+
+
+def test_a_name_that_its_module_does_not_bind_is_told_with_the_nearest(write: Write) -> None:
+    write("mine.py", "from elsewhere import given\nfade = 1\n")
+    for name in ("fade", "given"):
+        of_user_code(f"mine:{name}")
+    with pytest.raises(InputError, match=r"mine\.py defines no fate: did you mean fade\?"):
+        of_user_code("mine:fate")
+    write("mine.py", "from elsewhere import *\n")
+    of_user_code("mine:fate")

@@ -1,0 +1,1 @@
+"""What this project's speed, overheads and growth are measured with: see `make bench`."""

@@ -1,0 +1,34 @@
+"""What the machine computes with, as far as results depend on it to the bit."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclical.errors import InputError
+from cyclical.values import Precision
+
+AVX512_CORE = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512cd", "avx512vl"})
+ISA = "ONEDNN_MAX_CPU_ISA"
+
+
+def instruction_set(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Name the newest of the two instruction sets that oneDNN is held to: AVX512_CORE or AVX2.
+
+    The environment's ONEDNN_MAX_CPU_ISA=AVX2 holds a processor that has both to the older one; its
+    other values have no effect.
+    """
+    if os.environ.get(ISA, "").upper() == "AVX2":
+        return "AVX2"
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+    newer = flags is not None and set(flags[1].split()) >= AVX512_CORE
+    return "AVX512_CORE" if newer else "AVX2"
+
+
+def refuse_precision(precision: Precision, on_gpus: Sequence[str]) -> None:
+    """Raise InputError where TensorFlow can't compute in a precision: bfloat16 needs AVX-512."""
+    if precision != "float32" and not on_gpus and instruction_set() == "AVX2":
+        raise InputError(
+            f"precision={precision} needs a GPU or a processor with AVX-512 that {ISA} does not "
+            "hold to AVX2: take float32"
+        )

@@ -1,0 +1,48 @@
+"""Tables and pictures as Markdown that needs nothing beside it, for pages in Prefect's UI."""
+
+import base64
+import math
+from typing import Any
+
+import pandas as pd
+
+
+def table(frame: pd.DataFrame) -> str:
+    r"""Lay a table out, numbers to the right, four figures each.
+
+    >>> print(table(pd.DataFrame({"rate": [0.001, 10], "status": ["learned", "a|b"]})))
+    | rate | status |
+    |---:|:---|
+    | 0.001 | learned |
+    | 10 | a\|b |
+    """
+    marks = [
+        "---:" if pd.api.types.is_numeric_dtype(frame[name]) else ":---" for name in frame.columns
+    ]
+    rows = [map(str, frame.columns), *(map(cell, row) for row in frame.itertuples(index=False))]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], f"|{'|'.join(marks)}|", *lines[1:]])
+
+
+def cell(value: Any) -> str:
+    """Say a value in a cell: counts in full, other numbers with four figures, `-` for none.
+
+    >>> [cell(value) for value in (60000, 0.123456, math.nan, None, True)]
+    ['60,000', '0.1235', '-', '-', 'yes']
+    """
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return "-" if math.isnan(value) else f"{value:.4g}"
+        case None:
+            return "-"
+        case _:
+            return str(value).replace("|", "\\|")
+
+
+def picture(png: bytes, what: str) -> str:
+    """Embed a picture, with what it shows for those who can't see it."""
+    return f"![{what}](data:image/png;base64,{base64.b64encode(png).decode()})"
