@@ -2,7 +2,8 @@
 
 Each takes a way (a variant of itself) and a batch size, and returns a function that trains one
 epoch on the first n images, a whole number of batches, with SGD at 0.01. All have Fashion-MNIST in
-memory. They run in processes of their own: libraries are imported only where they are used.
+memory, of the GPU where there is one. They run in processes of their own: libraries are imported
+only where they are used.
 """
 
 import gc
@@ -118,32 +119,46 @@ def _compiled(**options: Any) -> Any:
 
 
 def torch_loop(way: str, size: int) -> Epoch:
-    """Train in PyTorch: indexed tensors in memory, no DataLoader, no metric, a fused SGD."""
+    """Train in PyTorch: indexed tensors in memory, no DataLoader, no metric, a fused SGD.
+
+    Compiled for a GPU, it runs from CUDA graphs.
+    """
     import torch
 
-    images = torch.from_numpy(_pixels().reshape(-1, 1, 28, 28))
-    labels = torch.from_numpy(_dataset().train.labels.astype(np.int64))
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    images = torch.from_numpy(_pixels().reshape(-1, 1, 28, 28)).to(device)
+    labels = torch.from_numpy(_dataset().train.labels.astype(np.int64)).to(device)
     layout = torch.channels_last if way.endswith("last") else torch.contiguous_format
-    network = networks.lenet5().to(memory_format=layout)
+    network = networks.lenet5().to(device, memory_format=layout)
     optimizer = torch.optim.SGD(network.parameters(), RATE, fused=True)
 
     def mean_loss(images: Any, labels: Any) -> Any:
         return torch.nn.functional.cross_entropy(network(images), labels)
 
-    loss = torch.compile(mean_loss, dynamic=False) if way.startswith("compiled") else mean_loss
+    mode = "reduce-overhead" if on_gpu else "default"
+    compiled = way.startswith("compiled")
+    loss = torch.compile(mean_loss, dynamic=False, mode=mode) if compiled else mean_loss
 
     def epoch(examples: int) -> object:
-        for batch in torch.randperm(examples).split(size):
+        for batch in torch.randperm(examples, device=device).split(size):
             optimizer.zero_grad(set_to_none=True)
             loss(images[batch], labels[batch]).backward()
             optimizer.step()
-        return network
+        return next(network.parameters()).sum().item()  # waits for the GPU
 
     return epoch
 
 
 def our_loop(_: str, size: int) -> Epoch:
-    """Train in this project's loop: weights made afresh, each update's loss and accuracy kept."""
+    """Train in this project's loop: weights made afresh, each update's loss and accuracy kept.
+
+    On a GPU its operations are the deterministic ones, as in a run.
+    """
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
     return ours(_dataset().train, _dataset().test, size)
 
 
@@ -199,9 +214,10 @@ def _product(library: str, matrix: Any) -> Callable[[], object]:
     if library == "torch":
         import torch
 
-        tensor = torch.from_numpy(matrix)
-        return lambda: torch.matmul(tensor, tensor)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        tensor = torch.from_numpy(matrix).to(device)
+        return lambda: float(torch.matmul(tensor, tensor)[0, 0])  # waits for the GPU
     import tensorflow as tf
 
     constant = tf.constant(matrix)
-    return lambda: tf.matmul(constant, constant).numpy()
+    return lambda: float(tf.matmul(constant, constant)[0, 0])

@@ -13,6 +13,8 @@ Columns: medians of examples a second; how many times as fast this project's wor
 of the rounds' ratios); the share of what the machine's fastest float32 matrix product would allow,
 if training were nothing but matrix products.
 
+Where there is a GPU, all compute on it, and share it where they have several processes.
+
 No rival's threads are told how to wait: between two measurements they sleep by themselves. Still
 the machine must be quiet: PyTorch's threads wait for each other spinning, and fall to a fraction
 of their speed where another process takes a core.
@@ -23,7 +25,7 @@ Run: `make bench`, or `python -m benchmarks.throughput` where `.[bench]` is inst
 import argparse
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -38,7 +40,8 @@ from benchmarks.processes import Team, team
 SIZES = (16, 64, 512, 4096)
 OURS = "workers"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-ONE_TF_THREAD = ONE_THREAD | {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+SHARED = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # the processes of all rivals stay
+ONE_TF_THREAD = SHARED | ONE_THREAD | {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 TRIALS = 3
 IMAGES = 60_000
 TRIAL_EXAMPLES = 2048
@@ -55,24 +58,24 @@ class Rival:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def known() -> dict[str, Rival]:
-    """Name all rivals."""
-    from tasks.cluster import WORKER_ENVIRONMENT, cores
+def known(processes: int) -> dict[str, Rival]:
+    """Name all rivals; those that go side by side have so many processes."""
+    from tasks.cluster import WORKER_ENVIRONMENT
 
     if clash := WORKER_ENVIRONMENT.keys() & os.environ.keys():
         raise SystemExit(f"unset {', '.join(sorted(clash))}: rivals are to run as installed")
     fit, torch, ours = rivals.notebook_fit, rivals.torch_loop, rivals.our_loop
     return {
-        "fit": Rival(fit, (rivals.XLA,)),
-        "fit-no-xla": Rival(fit, (rivals.NO_XLA,)),
-        "fit-pipeline": Rival(rivals.pipeline_fit, (rivals.XLA, rivals.NO_XLA)),
+        "fit": Rival(fit, (rivals.XLA,), environment=SHARED),
+        "fit-no-xla": Rival(fit, (rivals.NO_XLA,), environment=SHARED),
+        "fit-pipeline": Rival(rivals.pipeline_fit, (rivals.XLA, rivals.NO_XLA), environment=SHARED),
         "fit-side-by-side": Rival(
-            rivals.pipeline_fit, (rivals.XLA, rivals.NO_XLA), cores(), ONE_TF_THREAD
+            rivals.pipeline_fit, (rivals.XLA, rivals.NO_XLA), processes, ONE_TF_THREAD
         ),
         "torch": Rival(torch, rivals.TORCH_WAYS),
-        "torch-side-by-side": Rival(torch, rivals.TORCH_WAYS, cores(), ONE_THREAD),
+        "torch-side-by-side": Rival(torch, rivals.TORCH_WAYS, processes, ONE_THREAD),
         "worker": Rival(ours, environment=WORKER_ENVIRONMENT),
-        OURS: Rival(ours, processes=cores(), environment=WORKER_ENVIRONMENT),
+        OURS: Rival(ours, processes=processes, environment=WORKER_ENVIRONMENT),
     }
 
 
@@ -153,22 +156,28 @@ def limits() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def options(names: Sequence[str]) -> argparse.Namespace:
+def options() -> argparse.Namespace:
     """Read the command line."""
+    from tasks.cluster import cores
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of every rival")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="batch sizes")
+    names = list(known(1))
     parser.add_argument("--rivals", nargs="+", default=names, choices=names, metavar="RIVAL")
+    parser.add_argument(
+        "--processes", type=int, default=cores(), help="side by side; default: one a core"
+    )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep all measurements there")
     return parser.parse_args()
 
 
 def main() -> None:
     """Print a table for every batch size as soon as it is measured."""
-    everyone = known()
-    asked = options(list(everyone))
+    asked = options()
+    everyone = known(asked.processes)
     chosen = {name: rival for name, rival in everyone.items() if name in asked.rivals}
     if not find_spec("torch") and any(name.startswith("torch") for name in chosen):
         raise SystemExit("torch is not installed: pip install '.[bench]', or choose --rivals")

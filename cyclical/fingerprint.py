@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import gc
 import hashlib
 import inspect
 import sysconfig
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from platform import python_version_tuple
+from threading import Lock
 from typing import Any
 
 from cyclical import user_code
@@ -27,6 +29,7 @@ VERSIONED = {name: name for name in ("keras", "matplotlib", "numpy", "scipy", "t
     "PIL": "pillow"
 }
 """Packages whose version counts: the name that is imported -> the name of the distribution."""
+_PARSING = Lock()
 
 
 def of_modules(modules: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
@@ -61,7 +64,7 @@ def of_task(function: Callable[..., Any]) -> dict[str, str]:
         that it names, directly or not; `cyclical.module` for every module of the package that
         these use, with all that those import.
     """
-    tree = ast.parse(inspect.getsource(inspect.getmodule(function) or function))
+    tree = _parsed(inspect.getsource(inspect.getmodule(function) or function))
     defined = _definitions(tree)
     named = _followed(function.__name__, defined)
     modules = [
@@ -107,7 +110,7 @@ def of_user_code(reference: str) -> dict[str, str]:
         file = None if foreign else _source_below(root, name)
         if name not in found and file is not None:
             try:
-                tree = ast.parse(file.read_bytes())
+                tree = _parsed(file.read_bytes())
             except (SyntaxError, ValueError) as error:  # the latter for a null byte
                 raise InputError(f"{reference}: {file} is no Python ({one_line(error)})") from error
             waiting += _imported_below(tree, name, is_package=file.name == "__init__.py")
@@ -262,9 +265,25 @@ def _source(module: str, package: Path) -> bytes:
 @cache
 def _read(source: bytes) -> tuple[str, list[str]]:
     """Return the hash of a module's syntax tree, and the names of what it imports."""
-    tree = ast.parse(source)
+    tree = _parsed(source)
     imported = _imported_names(tree)
     return _hash(tree), imported
+
+
+def _parsed(source: str | bytes) -> ast.Module:
+    """Parse a source without a pause in which another thread could parse something else.
+
+    Up to Python 3.11.7 each would end with a SystemError (python/cpython#106905). The garbage
+    collector alone makes such pauses.
+    """
+    with _PARSING:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return ast.parse(source)
+        finally:
+            if collecting:
+                gc.enable()
 
 
 def _is_module(name: str, package: Path) -> bool:

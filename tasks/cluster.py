@@ -30,6 +30,9 @@ CLUSTER_SETTINGS = {
     # Where more than two trainings a worker wait, one is given away when a worker is free, and not
     # before, so that priorities hold for all.
     "distributed.scheduler.worker-saturation": 1.0,
+    # Nobody looks at what Dask samples of a worker a hundred times a second, and up to Python 3.11
+    # a sample can lock the worker up for ever (python/cpython#106883).
+    "distributed.worker.profile.enabled": False,
 }
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_GPU = "-1"

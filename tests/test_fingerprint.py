@@ -1,16 +1,20 @@
 """Fingerprints of code: what changes them and what does not, on copies and on small files."""
 
 import ast
+import gc
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import dedent
+from threading import Event, Thread
 from types import ModuleType
 
 import pytest
@@ -489,3 +493,32 @@ def test_the_fingerprint_of_a_training_has_its_loop_and_layout_but_not_the_choic
     layout = {"cyclical.plans", "cyclical.schedules", "cyclical.user_code"}
     assert loop | layout <= hashes
     assert hashes.isdisjoint({"cyclical.arms", "cyclical.config", "cyclical.comparison"})
+
+
+def test_sources_are_read_while_another_thread_parses() -> None:
+    """Collections, and what runs in them, let threads take turns where nobody expects it."""
+    modules = [f"cyclical.{file.stem}" for file in sorted(PACKAGE.glob("*.py"))]
+    alone = of_modules(modules)
+    threshold, read = gc.get_threshold(), Event()
+
+    def parse() -> None:
+        while not read.is_set():
+            with suppress(SystemError):  # the other's fault may well be ours, up to Python 3.11.7
+                ast.parse("[" * 50 + "]" * 50)
+
+    def pause(*_: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(pause)
+    gc.set_threshold(100)
+    other = Thread(target=parse)
+    other.start()
+    try:
+        for _ in range(3):
+            fingerprint._read.cache_clear()
+            assert of_modules(modules) == alone
+    finally:
+        read.set()
+        other.join()
+        gc.callbacks.remove(pause)
+        gc.set_threshold(*threshold)

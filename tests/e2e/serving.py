@@ -157,8 +157,16 @@ class Server:
         return run
 
     def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
-        """Start a run and wait until it has ended."""
-        return self.wait(self.trigger(deployment, **parameters))
+        """Start a run and wait until it is completed."""
+        return self.completed(self.trigger(deployment, **parameters))
+
+    def completed(self, run: str) -> dict[str, Any]:
+        """Wait until a run has ended; fail with what it logged if it is not completed."""
+        ended = self.wait(run)
+        if ended["state_name"] != "Completed":
+            said = [f"{ended['state_name']}: {ended['state']['message']}", *self.logged(run)]
+            pytest.fail("\n".join(said))
+        return ended
 
     def wait(self, run: str) -> dict[str, Any]:
         return until(lambda: self.ended(run), RUN_SECONDS, "the run did not end")
@@ -191,13 +199,16 @@ class Server:
             if each["flow_run_run_count"] == number
         }
 
+    def logged(self, run: str) -> list[str]:
+        """Return the newest lines of a flow run's log and of its task runs', oldest first."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_DESC", "limit": 200}
+        return [each["message"] for each in reversed(self.post("/logs/filter", **wanted))]
+
     def message(self, run: str, words: str) -> str:
         """Wait for a line of a flow run's log that has these words; return it."""
-        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
 
         def look() -> str | None:
-            logged = [each["message"] for each in self.post("/logs/filter", **wanted)]
-            return next((message for message in logged if words in message), None)
+            return next((message for message in self.logged(run) if words in message), None)
 
         return until(look, 20, f"{words} was not logged")
 
