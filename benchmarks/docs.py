@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.console import Console
 
@@ -186,6 +187,7 @@ def _section(folder: Path) -> list[str]:
             if trainings or name != COMPUTING  # without them it would say too little
         ),
         ("Processor", f"{machine['processor']}, {machine['cores']} cores"),
+        *(("GPU", gpu) for gpu in machine.get("gpus", [])),
         ("Commit", str(machine["commit"])),
     ]
     published = [
@@ -214,8 +216,8 @@ def _latest(folder: Path) -> tuple[Store, RunRecord]:
     return store, results.latest(store)
 
 
-def _machine(folder: Path) -> dict[str, object]:
-    told: dict[str, object] = json.loads((folder / MACHINE).read_text())
+def _machine(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / MACHINE).read_text())
     return told
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 
 from cyclical.files import write_atomically
 
+GPUS = Path("/proc/driver/nvidia/gpus")
 LIBRARIES = ("tensorflow", "keras", "torch", "numpy", "prefect", "distributed")
 
 
@@ -43,8 +45,15 @@ def machine() -> dict[str, Any]:
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": next(processor, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
+        **({"gpus": models} if (models := gpus()) else {}),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         **{name: installed[name] for name in LIBRARIES if name in installed},
     }
+
+
+def gpus(folder: Path = GPUS) -> list[str]:
+    """Name the GPUs that NVIDIA's driver knows."""
+    told = "\n".join(file.read_text() for file in sorted(folder.glob("*/information")))
+    return re.findall(r"^Model:\s*(.+?)\s*$", told, re.MULTILINE)
