@@ -60,8 +60,9 @@ class Rival:
 
 def known(processes: int) -> dict[str, Rival]:
     """Name all rivals; those that go side by side have so many processes."""
-    from tasks.cluster import WORKER_ENVIRONMENT
+    from tasks.cluster import NO_GPU, WORKER_ENVIRONMENT, environment, gpus
 
+    of_worker = environment((*gpus(None), NO_GPU)[0])
     if clash := WORKER_ENVIRONMENT.keys() & os.environ.keys():
         raise SystemExit(f"unset {', '.join(sorted(clash))}: rivals are to run as installed")
     fit, torch, ours = rivals.notebook_fit, rivals.torch_loop, rivals.our_loop
@@ -74,8 +75,8 @@ def known(processes: int) -> dict[str, Rival]:
         ),
         "torch": Rival(torch, rivals.TORCH_WAYS),
         "torch-side-by-side": Rival(torch, rivals.TORCH_WAYS, processes, ONE_THREAD),
-        "worker": Rival(ours, environment=WORKER_ENVIRONMENT),
-        OURS: Rival(ours, processes=processes, environment=WORKER_ENVIRONMENT),
+        "worker": Rival(ours, environment=of_worker),
+        OURS: Rival(ours, processes=processes, environment=of_worker),
     }
 
 

@@ -224,7 +224,7 @@ def _epoch(
     cuts, rates = epoch.boundaries, epoch.learning_rates
     losses: list[NDArray[np.float32]] = []
     accuracies: list[NDArray[np.float32]] = []
-    chunk = CHUNK_EXAMPLES["GPU" if tf.config.list_logical_devices("GPU") else "CPU"]
+    chunk = CHUNK_EXAMPLES["GPU" if updates.on_gpu() else "CPU"]
     start = 0
     while start < len(rates):
         most = int(np.searchsorted(cuts, cuts[start] + chunk, side="right")) - 1

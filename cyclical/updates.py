@@ -3,7 +3,8 @@
 Images, as bytes, and labels lie in memory as tensors, and the graph draws its own batches: it looks
 up the learning rate by the update's number, takes the update's examples from the epoch's order,
 averages gradients over micro-batches where asked, and returns every update's true loss and
-accuracy.
+accuracy. On a GPU, whose kernels are done sooner than TensorFlow launches the next, XLA makes few
+kernels of many, anew for every size of batch.
 """
 
 import math
@@ -21,6 +22,7 @@ from cyclical.normalisation import hasten
 from cyclical.values import SAVED_MODEL, Measure, Optimizer, Precision
 
 SCORING_BATCH = 100  # the activations of few images stay in the cache
+SCORING_BATCH_ON_GPU = 1000
 
 
 class Recipe(NamedTuple):
@@ -65,13 +67,19 @@ class Updates:
             for weight in self._model.trainable_variables
             if recipe.accumulating
         ]
+        fused = on_gpu() and all(layer.supports_jit for layer in self._model._flatten_layers())
+        parts: list[Any] = [self._differentiate, self._change_weights, self._measure]
+        if fused:
+            parts = [tf.function(each, jit_compile=True) for each in parts]
+        self._gradients, self._apply, self._totals = parts
+        self._scoring_batch = SCORING_BATCH_ON_GPU if on_gpu() else SCORING_BATCH
         images = tf.TensorSpec([None, *recipe.input_shape], recipe.pixels)
         numbers, rates = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
         count = tf.TensorSpec([], tf.int32)
         self._run = tf.function(
             self._updates, input_signature=[images, numbers, numbers, numbers, rates, count]
         )
-        self._score = tf.function(self._totals, input_signature=[images, numbers])
+        self._score = tf.function(self._totals_of_all, input_signature=[images, numbers])
         batches = tf.TensorSpec([None, None, None], tf.int32)
         self._norms = tf.function(self._squared_norms, input_signature=[images, numbers, batches])
 
@@ -158,8 +166,7 @@ class Updates:
                 gradients, loss, accuracy = self._accumulated(images, labels, examples, micro_batch)
             else:
                 gradients, loss, accuracy = self._gradients(images, labels, examples)
-            self._optimizer.learning_rate.assign(rates[update])
-            self._optimizer.apply(gradients, self._model.trainable_variables)
+            self._apply(gradients, rates[update])
             losses = losses.write(update, loss)
             accuracies = accuracies.write(update, accuracy)
             done = update + 1
@@ -167,7 +174,7 @@ class Updates:
                 break
         return losses.stack(), accuracies.stack(), done
 
-    def _gradients(self, images: Any, labels: Any, examples: Any) -> tuple[list[Any], Any, Any]:
+    def _differentiate(self, images: Any, labels: Any, examples: Any) -> tuple[list[Any], Any, Any]:
         targets = tf.gather(labels, examples)
         with tf.GradientTape() as tape:
             outputs = self._outputs(tf.gather(images, examples), training=True)
@@ -175,6 +182,10 @@ class Updates:
             loss = tf.add_n([loss, *(tf.cast(each, tf.float32) for each in self._model.losses)])
         weights = [weight.value for weight in self._model.trainable_variables]
         return tape.gradient(loss, weights), loss, tf.reduce_mean(_hits(targets, outputs))
+
+    def _change_weights(self, gradients: list[Any], rate: Any) -> None:
+        self._optimizer.learning_rate.assign(rate)
+        self._optimizer.apply(gradients, self._model.trainable_variables)
 
     def _accumulated(
         self, images: Any, labels: Any, examples: Any, micro_batch: Any
@@ -215,24 +226,29 @@ class Updates:
     def _outputs(self, images: Any, *, training: bool) -> Any:
         return tf.cast(self._model(_scaled(images), training=training), tf.float32)
 
-    def _totals(self, images: Any, labels: Any) -> Any:
+    def _totals_of_all(self, images: Any, labels: Any) -> Any:
         """Sum loss, hits and metrics over all examples."""
-        measured = (self._loss, _hits, *self._metrics)
-        totals = tf.zeros([len(measured)], tf.float64)
-        for start in tf.range(0, tf.shape(labels)[0], SCORING_BATCH):
-            targets = labels[start : start + SCORING_BATCH]
-            outputs = self._outputs(images[start : start + SCORING_BATCH], training=False)
-            totals += tf.stack(
-                [
-                    tf.reduce_sum(tf.cast(measure(targets, outputs), tf.float64))
-                    for measure in measured
-                ]
-            )
+        totals = tf.zeros([2 + len(self._metrics)], tf.float64)
+        for start in tf.range(0, tf.shape(labels)[0], self._scoring_batch):
+            end = start + self._scoring_batch
+            totals += self._totals(images[start:end], labels[start:end])
         return totals
+
+    def _measure(self, images: Any, targets: Any) -> Any:
+        outputs = self._outputs(images, training=False)
+        measured = (self._loss, _hits, *self._metrics)
+        return tf.stack(
+            [tf.reduce_sum(tf.cast(measure(targets, outputs), tf.float64)) for measure in measured]
+        )
 
 
 kept = lru_cache(maxsize=4)(Updates)
 """Build `Updates`, or return those that this process keeps: building and tracing take seconds."""
+
+
+def on_gpu() -> bool:
+    """Tell whether this process computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _scaled(pixels: Any) -> Any:

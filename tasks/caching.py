@@ -40,6 +40,11 @@ ARITHMETIC = {
     "ONEDNN_MAX_CPU_ISA": machine.instruction_set(),
 }
 """The environment on which TensorFlow's results depend to the bit: a part of every key of its."""
+ARITHMETIC_ON_GPU = ARITHMETIC | {
+    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
+    "NVIDIA_TF32_OVERRIDE": "0",  # float32 is all of its 24 bits
+}
+"""The same for a worker on a GPU; the flags are added to the user's own."""
 RETRY_SECONDS = (2, 15, 60)
 PASSING = (OSError, httpx.TransportError, ConcurrencySlotAcquisitionError)
 LASTING = (  # waiting mends none of these
@@ -106,7 +111,7 @@ def slot_for(
     if theirs:
         recipe["user_code"] = theirs
     if "tensorflow" in versions:
-        recipe["environment"] = ARITHMETIC | {
+        recipe["environment"] = (ARITHMETIC_ON_GPU if on_gpu else ARITHMETIC) | {
             "machine": platform.machine(),
             "device": "GPU" if on_gpu else "CPU",
         }

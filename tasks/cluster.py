@@ -16,7 +16,7 @@ from prefect.concurrency.sync import concurrency
 from prefect_dask import DaskTaskRunner
 
 from cyclical.errors import InputError, RunError, one_line
-from tasks.caching import ARITHMETIC
+from tasks.caching import ARITHMETIC, ARITHMETIC_ON_GPU
 
 WORKER_ENVIRONMENT = ARITHMETIC | {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -60,6 +60,7 @@ class ImportsTensorFlow(distributed.WorkerPlugin):  # type: ignore[misc]
         importlib.import_module("tasks.training")
         if has_gpu():
             tensorflow.config.experimental.enable_op_determinism()
+            tensorflow.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def gpus(wanted: int | None, devices: Path = Path("/dev")) -> tuple[str, ...]:
@@ -163,7 +164,7 @@ def _started(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:
                 "options": quiet
                 | {
                     "nthreads": 1,
-                    "env": WORKER_ENVIRONMENT | {VISIBLE: device},  # wins over the user's own
+                    "env": environment(device),  # wins over the user's own
                 },
             }
             for number, device in enumerate(devices)
@@ -171,6 +172,15 @@ def _started(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:
         silence_logs=logging.CRITICAL,
         shutdown_on_close=False,  # a process that is ended does not first ask its workers to stop
     )
+
+
+def environment(device: str) -> dict[str, str]:
+    """Return what a worker's process is given, for a GPU or NO_GPU."""
+    given = WORKER_ENVIRONMENT | {VISIBLE: device}
+    if device == NO_GPU:
+        return given
+    flags = (os.environ.get("XLA_FLAGS", ""), ARITHMETIC_ON_GPU["XLA_FLAGS"])
+    return given | ARITHMETIC_ON_GPU | {"XLA_FLAGS": " ".join(flags).strip()}
 
 
 def runner(workers: int, on_gpus: Sequence[str]) -> DaskTaskRunner:
