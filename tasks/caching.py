@@ -41,7 +41,7 @@ ARITHMETIC = {
 }
 """The environment on which TensorFlow's results depend to the bit: a part of every key of its."""
 ARITHMETIC_ON_GPU = ARITHMETIC | {
-    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
+    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
     "NVIDIA_TF32_OVERRIDE": "0",  # float32 is all of its 24 bits
 }
 """The same for a worker on a GPU; the flags are added to the user's own."""
