@@ -75,7 +75,20 @@ def test_every_worker_sees_one_gpu_in_turn_or_none(
         assert sorted(each["CUDA_VISIBLE_DEVICES"] for each in told) == sorted(seen)
         for each in told:
             assert each.items() >= cluster.WORKER_ENVIRONMENT.items()
+            on_gpu = each["CUDA_VISIBLE_DEVICES"] != "-1"
+            assert ("xla_gpu_deterministic_ops=true" in each.get("XLA_FLAGS", "")) == on_gpu
+            assert ("NVIDIA_TF32_OVERRIDE" in each) == on_gpu
         assert set(client.nthreads().values()) == {1}
+
+
+def test_a_worker_on_a_gpu_keeps_the_users_own_flags_for_xla(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_cuda_data_dir=/opt/cuda")
+    assert cluster.environment("0")["XLA_FLAGS"] == (
+        "--xla_gpu_cuda_data_dir=/opt/cuda --xla_gpu_deterministic_ops=true"
+    )
+    assert "XLA_FLAGS" not in cluster.environment(cluster.NO_GPU)
 
 
 def test_a_gpu_that_tensorflow_cannot_use_ends_the_run_with_the_remedy() -> None:

@@ -505,6 +505,40 @@ def test_a_result_does_not_depend_on_what_the_worker_did_before(
     pd.testing.assert_frame_equal(first.history, again.history, check_exact=True)
 
 
+@pytest.fixture
+def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let XLA compile the updates as it does on a GPU, here for the processor."""
+    updates.kept.cache_clear()
+    monkeypatch.setattr(updates, "on_gpu", lambda: True)
+    yield
+    updates.kept.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_sizes": (64, 128)}, {"accumulate": (1, 2)}, {"noise": GradientNoise()}],
+)
+def test_what_xla_fuses_for_a_gpu_computes_the_same(
+    parts: tuple[Part, Part], changes: dict[str, object], request: pytest.FixtureRequest
+) -> None:
+    chosen = {"epochs": 2, **changes}
+    plain = run(parts, **chosen)
+    request.getfixturevalue("fused")
+    loop = training.updates_of(settings(**chosen), parts[0], CLASSES)
+    assert loop._gradients.function_spec  # not a plain method
+    outcome = run(parts, **chosen)
+    for ours, theirs in ((outcome.iterations, plain.iterations), (outcome.history, plain.history)):
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_xla_does_not_support_leaves_a_model_as_it_is(
+    parts: tuple[Part, Part], plain_model: str, fused: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers.AveragePooling2D, "supports_jit", False, raising=False)
+    chosen = settings(model=plain_model)
+    assert training.updates_of(chosen, parts[0], CLASSES)._gradients.__name__ == "_differentiate"
+
+
 def told_examples(parts: tuple[Part, Part], **changes: object) -> list[int]:
     """Train and return how many examples had been seen whenever progress was told."""
     told: list[int] = []
