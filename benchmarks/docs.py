@@ -187,7 +187,6 @@ def _section(folder: Path) -> list[str]:
             if trainings or name != COMPUTING  # without them it would say too little
         ),
         ("Processor", f"{machine['processor']}, {machine['cores']} cores"),
-        *(("GPU", gpu) for gpu in machine.get("gpus", [])),
         ("Commit", str(machine["commit"])),
     ]
     published = [

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import re
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,8 +12,8 @@ import pandas as pd
 import psutil
 
 from cyclical.files import write_atomically
+from cyclical.machine import gpus
 
-GPUS = Path("/proc/driver/nvidia/gpus")
 LIBRARIES = ("tensorflow", "keras", "torch", "numpy", "prefect", "distributed")
 
 
@@ -51,9 +50,3 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: installed[name] for name in LIBRARIES if name in installed},
     }
-
-
-def gpus(folder: Path = GPUS) -> list[str]:
-    """Name the GPUs that NVIDIA's driver knows."""
-    told = "\n".join(file.read_text() for file in sorted(folder.glob("*/information")))
-    return re.findall(r"^Model:\s*(.+?)\s*$", told, re.MULTILINE)

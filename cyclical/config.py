@@ -12,6 +12,7 @@ from pydantic import Field
 
 from cyclical.values import (
     BatchPair,
+    ClusterKind,
     Count,
     DataName,
     Distinct,
@@ -232,6 +233,25 @@ class Arms(Frozen):
     seeds: Seeds | None = None
 
 
+class Cluster(Frozen):
+    """The Dask cluster that trains; without any, workers of this machine do.
+
+    It is there already, its scheduler at an `address` such as tcp://10.0.0.1:8786, or it is started
+    for the run: of a `kind`, {"name": "dask_jobqueue:SLURMCluster", argument: ...}, with as many
+    workers as `workers` says, where that is set, which are on GPUs if `gpus` says so.
+    """
+
+    address: Annotated[str, Field(pattern=r"^\w+://\S+$")] | None = None
+    kind: ClusterKind | None = None
+    gpus: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.address and self.kind:
+            raise ValueError("cluster.address names one that is there, cluster.kind starts another")
+        return self
+
+
 class Experiment(Frozen):
     """The whole experiment, defaults as in the published notebook run.
 
@@ -241,7 +261,8 @@ class Experiment(Frozen):
     of targets and outputs; every metric is averaged over the validation images after every epoch.
     An optimizer, a loss or a metric is a name, or {"name": ..., argument: ...}.
     `gpus` are trained on, null for all there are, 0 for the CPU; as many `workers` train side by
-    side, null for one a GPU, or one a processor core. An update on more examples than
+    side, null for one a GPU, or one a processor core; of a `cluster` elsewhere, it says how many
+    there are. An update on more examples than
     `micro_batch`, if that is set, averages the gradients of parts of that size, each normalised
     (batch normalisation) by itself: less memory, and not quite the same numbers.
     """
@@ -266,6 +287,7 @@ class Experiment(Frozen):
     seeds: Seeds = (0,)
     workers: Count | None = None
     gpus: Annotated[int, Field(ge=0)] | None = None
+    cluster: Cluster = Cluster()
     artifacts: FilePath = Path("artifacts")
 
     @pydantic.model_validator(mode="after")

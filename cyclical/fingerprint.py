@@ -273,13 +273,13 @@ def _read(source: bytes) -> tuple[str, list[str]]:
 def _parsed(source: str | bytes) -> ast.Module:
     """Parse a source without a pause in which another thread could parse something else.
 
-    Up to Python 3.11.7 each would end with a SystemError (python/cpython#106905). The garbage
-    collector alone makes such pauses.
+    Up to Python 3.11.7 this one would end with a SystemError (python/cpython#106905). The garbage
+    collector alone makes such pauses; a thread that is paused by its own still fails.
     """
     with _PARSING:
         collecting = gc.isenabled()
-        gc.disable()
         try:
+            gc.disable()
             return ast.parse(source)
         finally:
             if collecting:

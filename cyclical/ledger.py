@@ -37,7 +37,7 @@ class Header(Frozen):
     @property
     def question(self) -> str:
         """What the run asks, wherever and with however many workers it is computed."""
-        elsewhere = {"artifacts", "workers", "gpus"}
+        elsewhere = {"artifacts", "workers", "gpus", "cluster"}
         asked = {name: self.configuration[name] for name in self.configuration.keys() - elsewhere}
         return json.dumps([self.until_step, asked], sort_keys=True)
 
@@ -56,8 +56,8 @@ class Entry:
 class Claims:
     """The artifacts of one run that goes on."""
 
-    def __init__(self, root: Path, file: BinaryIO) -> None:
-        self._root, self._file = root, file
+    def __init__(self, root: Path, file: BinaryIO, path: Path) -> None:
+        self._root, self._file, self.path = root, file, path
 
     def add(self, path: str) -> None:
         """Write down that the run is about to use an artifact; wait while a clearing goes on."""
@@ -85,7 +85,7 @@ def opened(root: Path, header: Header) -> Iterator[Claims]:
         file.flush()
         temporary.chmod(0o644)
         temporary.rename(path)  # nobody sees it without its first line and its lock
-        yield Claims(root, file)
+        yield Claims(root, file, path)
 
 
 @contextmanager

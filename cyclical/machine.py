@@ -9,6 +9,7 @@ from cyclical.errors import InputError
 from cyclical.values import Precision
 
 AVX512_CORE = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512cd", "avx512vl"})
+GPUS = Path("/proc/driver/nvidia/gpus")
 ISA = "ONEDNN_MAX_CPU_ISA"
 
 
@@ -32,3 +33,9 @@ def refuse_precision(precision: Precision, on_gpus: Sequence[str]) -> None:
             f"precision={precision} needs a GPU or a processor with AVX-512 that {ISA} does not "
             "hold to AVX2: take float32"
         )
+
+
+def gpus(folder: Path = GPUS) -> list[str]:
+    """Name the GPUs that NVIDIA's driver knows."""
+    told = "\n".join(file.read_text() for file in sorted(folder.glob("*/information")))
+    return re.findall(r"^Model:\s*(.+?)\s*$", told, re.MULTILINE)

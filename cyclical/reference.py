@@ -21,7 +21,9 @@ ALL_IMAGES = 10_000
 BOUNDS = {"lr_min": 1e-4, "lr_max": 1e-3, "bmin": 16, "bmax": 256}
 """What the published run's author read off its sweeps."""
 BESIDE: Any = {
-    **dict.fromkeys(("artifacts", "workers", "gpus", "seeds", "metrics", "comparison"), True),
+    **dict.fromkeys(
+        ("artifacts", "workers", "gpus", "cluster", "seeds", "metrics", "comparison"), True
+    ),
     "data": {"name", "path"},
     "lr_sweep": {"learning_rates"},
     "batch_sweep": {"batch_sizes", "noise"},

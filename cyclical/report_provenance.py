@@ -58,6 +58,7 @@ def facts(reader: Reader) -> list[tuple[str, str]]:
             for library, name in LIBRARIES.items()
         },
         "Device": _each(each.get("device") for each in environment),
+        "GPU": _each(each.get("gpu") for each in environment),
         "Machine": _each(each.get("machine") for each in environment),
         "Instructions": _each(each.get("ONEDNN_MAX_CPU_ISA") for each in environment),
         "Flow run": run.flow_run_id,

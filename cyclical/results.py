@@ -23,7 +23,13 @@ FOUND = (
     *("lr_min", "lr_max", "lr_rule", "lr_agreeing"),
     *("bmin", "bmax", "batch_agreeing", "noise_scale", "noise_epoch"),
 )
-ELSEWHERE = {"artifacts", "workers", "gpus", "seeds"}  # where a run computes, or told apart
+ELSEWHERE = {
+    "artifacts",
+    "workers",
+    "gpus",
+    "cluster",
+    "seeds",
+}  # where a run computes, or told apart
 Figure = float | None
 """A number; null where it is not finite or does not exist, such as the interval of one seed."""
 

@@ -4,9 +4,11 @@ Images, as bytes, and labels lie in memory as tensors, and the graph draws its o
 up the learning rate by the update's number, takes the update's examples from the epoch's order,
 averages gradients over micro-batches where asked, and returns every update's true loss and
 accuracy. On a GPU, whose kernels are done sooner than TensorFlow launches the next, XLA makes few
-kernels of many, anew for every size of batch.
+kernels of many, anew for every size of batch, where it can: not of maximum pooling, whose gradient
+it does not compute deterministically, nor of Python within the graph.
 """
 
+import logging
 import math
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,12 +19,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cyclical import measures, models, naming, optimizers
-from cyclical.errors import InputError
+from cyclical.errors import InputError, one_line
 from cyclical.normalisation import hasten
 from cyclical.values import SAVED_MODEL, Measure, Optimizer, Precision
 
+log = logging.getLogger(__name__)
 SCORING_BATCH = 100  # the activations of few images stay in the cache
 SCORING_BATCH_ON_GPU = 1000
+SCORING_BYTES_ON_GPU = 1 << 30  # of all layers' outputs, beyond the usual batch
 
 
 class Recipe(NamedTuple):
@@ -67,21 +71,39 @@ class Updates:
             for weight in self._model.trainable_variables
             if recipe.accumulating
         ]
-        fused = on_gpu() and all(layer.supports_jit for layer in self._model._flatten_layers())
-        parts: list[Any] = [self._differentiate, self._change_weights, self._measure]
-        if fused:
-            parts = [tf.function(each, jit_compile=True) for each in parts]
-        self._gradients, self._apply, self._totals = parts
-        self._scoring_batch = SCORING_BATCH_ON_GPU if on_gpu() else SCORING_BATCH
+        self._gradients, self._apply, self._batch_totals = self._parts()
+        self._scoring_batch = SCORING_BATCH
+        if on_gpu():
+            fitting = SCORING_BYTES_ON_GPU // max(1, self.activation_bytes)
+            self._scoring_batch = min(max(SCORING_BATCH, fitting), SCORING_BATCH_ON_GPU)
         images = tf.TensorSpec([None, *recipe.input_shape], recipe.pixels)
         numbers, rates = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
         count = tf.TensorSpec([], tf.int32)
         self._run = tf.function(
             self._updates, input_signature=[images, numbers, numbers, numbers, rates, count]
         )
-        self._score = tf.function(self._totals_of_all, input_signature=[images, numbers])
+        self._score = tf.function(self._totals, input_signature=[images, numbers])
         batches = tf.TensorSpec([None, None, None], tf.int32)
         self._norms = tf.function(self._squared_norms, input_signature=[images, numbers, batches])
+
+    def _parts(self) -> tuple[Any, Any, Any]:
+        """Return what an update and a score are made of, fused on a GPU where XLA can.
+
+        Whether it can, two examples show; what they change is made fresh before a training.
+        """
+        plain = (self._differentiate, self._change_weights, self._totals_of_batch)
+        if not (on_gpu() and all(layer.supports_jit for layer in self._model._flatten_layers())):
+            return plain
+        gradients, apply, totals = (tf.function(each, jit_compile=True) for each in plain)
+        images = tf.zeros([2, *self._recipe.input_shape], self._recipe.pixels)
+        two = tf.constant([0, 1])
+        try:
+            apply(gradients(images, two, two)[0], tf.constant(0.0))
+            totals(images, two)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            log.info("XLA can't compile %s (%s)", self._recipe.model, one_line(error))
+            return plain
+        return gradients, apply, totals
 
     def reset(self, seed: int) -> None:
         """Make model and optimizer fresh: initial weights of `seed`, empty optimizer slots."""
@@ -226,15 +248,15 @@ class Updates:
     def _outputs(self, images: Any, *, training: bool) -> Any:
         return tf.cast(self._model(_scaled(images), training=training), tf.float32)
 
-    def _totals_of_all(self, images: Any, labels: Any) -> Any:
+    def _totals(self, images: Any, labels: Any) -> Any:
         """Sum loss, hits and metrics over all examples."""
         totals = tf.zeros([2 + len(self._metrics)], tf.float64)
         for start in tf.range(0, tf.shape(labels)[0], self._scoring_batch):
             end = start + self._scoring_batch
-            totals += self._totals(images[start:end], labels[start:end])
+            totals += self._batch_totals(images[start:end], labels[start:end])
         return totals
 
-    def _measure(self, images: Any, targets: Any) -> Any:
+    def _totals_of_batch(self, images: Any, targets: Any) -> Any:
         outputs = self._outputs(images, training=False)
         measured = (self._loss, _hits, *self._metrics)
         return tf.stack(

@@ -135,17 +135,16 @@ def plan(
 
         server.settle()
         from flows import display, experiment, stages
-        from tasks import cluster, planning
+        from tasks import places, planning
 
-        on_gpus = cluster.gpus(chosen.gpus)
+        place = places.chosen(chosen)
         store = Store(root=chosen.artifacts.absolute())
-        planned = planning.Plan(store, selection, chosen, on_gpu=bool(on_gpus))
+        planned = planning.Plan(store, selection, chosen, gpu=place.gpu)
         experiment.wire(stages.Stages(planned, chosen, selection.wanted))
         if as_json:
             typer.echo(json.dumps([asdict(point) for point in planned.points], indent=1))
             return
-        workers = experiment.workers(chosen, on_gpus)
-        display.plan(console, planned.points, forecast.changes(store, chosen), workers)
+        display.plan(console, planned.points, forecast.changes(store, chosen), place.workers)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from cyclical.settings import resolve
 from cyclical.store import Store
 from cyclical.values import MOST_SEEDS
 from flows import loading, stages
-from tasks import cluster, publishing
+from tasks import places, publishing
 from tasks.running import Run
 
 
@@ -33,11 +33,6 @@ def _one_of(names: Iterable[str]) -> FieldInfo:
 
 Step = Annotated[str, _one_of(steps.NEEDS)]
 Seeds = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
-
-
-def workers(chosen: config.Experiment, on_gpus: Collection[str]) -> int:
-    """Return how many trainings go side by side."""
-    return chosen.workers or len(on_gpus) or cluster.cores()
 
 
 def wire(stage: stages.Stages) -> None:
@@ -99,8 +94,8 @@ def experiment(
     began = time.monotonic()
     chosen = resolve(profile, settings, seeds)
     selection = steps.select(refresh, from_step, until_step)
-    on_gpus = cluster.gpus(chosen.gpus)
-    machine.refuse_precision(chosen.precision, on_gpus)
+    place = places.chosen(chosen)
+    machine.refuse_precision(chosen.precision, place.on_gpus)
     store = Store(root=chosen.artifacts.absolute())
     header = ledger.Header(
         flow_run_id=str(runtime.flow_run.id),
@@ -108,7 +103,7 @@ def experiment(
         until_step=until_step,
         configuration=json.loads(chosen.model_dump_json()),
     )
-    with Run(store, selection, header, workers(chosen, on_gpus), on_gpus) as run:
+    with Run(store, selection, header, place) as run:
         wire(stages.Stages(run, chosen, selection.wanted))
         record = results.RunRecord(
             finished=datetime.now(UTC).isoformat(timespec="seconds"),

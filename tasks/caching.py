@@ -7,10 +7,12 @@ hit only while the artifact's files are there and unchanged.
 import errno
 import json
 import logging
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +29,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from cyclical import fingerprint, machine
 from cyclical.config import Data
-from cyclical.errors import InputError, one_line
+from cyclical.errors import InputError, RunError, one_line
 from cyclical.plans import Training
 from cyclical.store import RECORDS, Artifact, DamagedError, Slot, Store, Table
 
@@ -42,9 +44,11 @@ ARITHMETIC = {
 """The environment on which TensorFlow's results depend to the bit: a part of every key of its."""
 ARITHMETIC_ON_GPU = ARITHMETIC | {
     "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
-    "NVIDIA_TF32_OVERRIDE": "0",  # float32 is all of its 24 bits
+    "TF_XLA_FLAGS": "",
+    "NVIDIA_TF32_OVERRIDE": "0",  # TF32 would keep 11 of float32's 24 bits
 }
-"""The same for a worker on a GPU; the flags are added to the user's own."""
+"""The same for a worker on a GPU, where `cluster.import_tensorflow` adds what has no variable."""
+GPU_LIBRARIES = ("nvidia-cublas-cu12", "nvidia-cudnn-cu12")
 RETRY_SECONDS = (2, 15, 60)
 PASSING = (OSError, httpx.TransportError, ConcurrencySlotAcquisitionError)
 LASTING = (  # waiting mends none of these
@@ -91,13 +95,13 @@ def slot_for(
     label: str,
     inputs: Mapping[str, Any],
     *,
-    on_gpu: bool = False,
+    gpu: str = "",
 ) -> Slot:
     """Work out where a task's result goes: the recipe it follows from, and the recipe's hash.
 
     The recipe holds the task's inputs (of artifacts the content hashes alone), the fingerprints of
     its code and of the user's that it calls, the versions that this code depends on, and
-    TensorFlow's environment where it is used, with the kind of device.
+    TensorFlow's environment where it is used, with the device: the model of `gpu`, or the CPU.
     """
     code, versions = _code_and_versions(task.fn)
     recipe: dict[str, Any] = {"inputs": _plain(inputs), "code": code, "versions": versions}
@@ -111,11 +115,17 @@ def slot_for(
     if theirs:
         recipe["user_code"] = theirs
     if "tensorflow" in versions:
-        recipe["environment"] = (ARITHMETIC_ON_GPU if on_gpu else ARITHMETIC) | {
+        recipe["environment"] = (ARITHMETIC_ON_GPU | _on_gpu(gpu) if gpu else ARITHMETIC) | {
             "machine": platform.machine(),
-            "device": "GPU" if on_gpu else "CPU",
+            "device": "GPU" if gpu else "CPU",
         }
     return Slot(root=store.root, step=step, label=label, recipe=recipe)
+
+
+def _on_gpu(model: str) -> dict[str, str]:
+    installed = {each.name.lower(): each.version for each in metadata.distributions()}
+    libraries = {name: installed[name] for name in GPU_LIBRARIES if name in installed}
+    return {"gpu": model, "op_determinism": "on", "tensor_float_32": "off"} | libraries
 
 
 @cache
@@ -151,6 +161,17 @@ def refuse_edited_code(slot: Slot) -> None:
             "the code was edited while the run was going on, so its results would be kept under "
             "the wrong key: run again"
         )
+
+
+def refuse_other_arithmetic(slot: Slot) -> None:
+    """Raise RunError on a worker that joined unprepared: its environment is not the slot's."""
+    wanted = slot.recipe["environment"]
+    for name in ARITHMETIC_ON_GPU.keys() & wanted.keys():
+        if wanted[name] not in os.environ.get(name, "not set"):
+            raise RunError(
+                f"this worker has {name}={os.environ.get(name)}, not {wanted[name]}, by which the "
+                "result would be kept: run again"
+            )
 
 
 def run_name(step: str, label: str) -> str:

@@ -55,12 +55,23 @@ class ImportsTensorFlow(distributed.WorkerPlugin):  # type: ignore[misc]
     def setup(self, worker: distributed.Worker) -> None:  # noqa: ARG002 (Dask's signature)
         """Import while the worker starts."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with _standard_error_to_null():
-            tensorflow = importlib.import_module("tensorflow")
-        importlib.import_module("tasks.training")
-        if has_gpu():
-            tensorflow.config.experimental.enable_op_determinism()
-            tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+        import_tensorflow()
+
+
+def import_tensorflow() -> None:
+    """Import it, and what trains with it, in a worker that has its environment."""
+    with _standard_error_to_null():
+        importlib.import_module("tensorflow")
+    importlib.import_module("tasks.training")
+    if has_gpu():
+        repeatable()
+
+
+def repeatable() -> None:
+    """Let TensorFlow compute deterministically on a GPU, and in whole float32."""
+    experimental = importlib.import_module("tensorflow").config.experimental
+    experimental.enable_op_determinism()
+    experimental.enable_tensor_float_32_execution(False)
 
 
 def gpus(wanted: int | None, devices: Path = Path("/dev")) -> tuple[str, ...]:
@@ -175,12 +186,17 @@ def _started(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:
 
 
 def environment(device: str) -> dict[str, str]:
-    """Return what a worker's process is given, for a GPU or NO_GPU."""
+    """Return what a worker's process is given, for a GPU or NO_GPU.
+
+    Of the user's own flags for XLA only where CUDA lies is kept: others may change results.
+    """
     given = WORKER_ENVIRONMENT | {VISIBLE: device}
     if device == NO_GPU:
         return given
-    flags = (os.environ.get("XLA_FLAGS", ""), ARITHMETIC_ON_GPU["XLA_FLAGS"])
-    return given | ARITHMETIC_ON_GPU | {"XLA_FLAGS": " ".join(flags).strip()}
+    theirs = os.environ.get("XLA_FLAGS", "").split()
+    where = [flag for flag in theirs if flag.startswith("--xla_gpu_cuda_data_dir=")]
+    flags = " ".join([*where, ARITHMETIC_ON_GPU["XLA_FLAGS"]])
+    return given | ARITHMETIC_ON_GPU | {"XLA_FLAGS": flags}
 
 
 def runner(workers: int, on_gpus: Sequence[str]) -> DaskTaskRunner:

@@ -36,14 +36,14 @@ class Plan:
     store: Store
     selection: Selection
     config: Experiment
-    on_gpu: bool
+    gpu: str
     points: list[Forecast] = field(default_factory=list)
     _open: dict[str, Forecast] = field(default_factory=dict)
     _about: datasets.About | None = None
 
     def here(self, step: str, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
         """Say what becomes of a point; return what stands in its place."""
-        slot = slot_for(task, self.store, step, label, inputs, on_gpu=self.on_gpu)
+        slot = slot_for(task, self.store, step, label, inputs, gpu=self.gpu)
         found, damage = self._find(slot)
         if found is None and step in self.selection.frozen:
             raise not_cached(step, label)

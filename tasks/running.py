@@ -29,10 +29,13 @@ from cyclical.errors import InputError, RunError, one_line
 from cyclical.results import Point
 from cyclical.steps import NEEDS, Selection
 from cyclical.store import Artifact, Slot, Store, artifact_paths
-from tasks import cluster, publishing
+from tasks import publishing
 from tasks.caching import bound, recorded, slot_for
+from tasks.cluster import CLUSTER_SETTINGS
+from tasks.places import Place
 from tasks.progress import TOPIC, Event, Observer, observer
 from tasks.publishing import Page
+from tasks.remote import Code
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # Prefect gives it handlers, and leaves the root's WARNING
@@ -99,8 +102,7 @@ class Run:
     store: Store
     selection: Selection
     header: ledger.Header
-    workers: int
-    on_gpus: tuple[str, ...] = ()
+    place: Place
     _claims: ledger.Claims = field(init=False)
     _runner: DaskTaskRunner = field(init=False)
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
@@ -115,8 +117,8 @@ class Run:
         self.store.ensure_writable()
         files.remove_abandoned(self.store.folders())
         self._claims = self._stack.enter_context(ledger.opened(self.store.root, self.header))
-        self._stack.enter_context(dask_config.set(cluster.CLUSTER_SETTINGS))
-        self._runner = cluster.runner(self.workers, self.on_gpus)
+        self._stack.enter_context(dask_config.set(CLUSTER_SETTINGS))
+        self._runner = self.place.runner()
         self._runner.__enter__()
         return self
 
@@ -152,8 +154,8 @@ class Run:
             artifact = self._here(task, slot, inputs)
             watch(Event("cached", step, label))
             return lambda: artifact
-        self._start_cluster()
-        with annotate(priority=priority):
+        self._start_cluster(slot)
+        with annotate(priority=priority, resources=self.place.resources):
             future = self._runner.submit(
                 self._bound(task, slot),
                 parameters={"slot": slot, **inputs},
@@ -218,7 +220,7 @@ class Run:
     def _look_up(
         self, step: str, task: Task[..., Artifact], label: str, inputs: Mapping[str, Any]
     ) -> tuple[Slot, bool]:
-        slot = slot_for(task, self.store, step, label, inputs, on_gpu=bool(self.on_gpus))
+        slot = slot_for(task, self.store, step, label, inputs, gpu=self.place.gpu)
         self._claims.add(slot.path)
         cached = recorded(slot)
         if not cached and step in self.selection.frozen:
@@ -247,7 +249,7 @@ class Run:
             self._hung.setdefault((event.step, event.label), []).append(event.seconds)
         watch(event)
 
-    def _start_cluster(self) -> None:
+    def _start_cluster(self, first: Slot) -> None:
         client = self._runner.client
         if TOPIC not in client._event_handlers:
             watch = observer()
@@ -255,8 +257,9 @@ class Run:
             client.subscribe_topic(
                 TOPIC, lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
             )
-            log.info("training on %s", cluster.described(self.workers, self.on_gpus))
-            cluster.prepare(client, self.on_gpus)
+            log.info("training on %s", self.place.described())
+            code = Code(first.recipe["code"], first.recipe["versions"])
+            self.place.prepare(client, code, self._claims.path)
 
 
 def _bounds_of(step: str) -> tuple[str, ...]:

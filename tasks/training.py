@@ -10,7 +10,7 @@ from cyclical.examples import Part
 from cyclical.plans import Training
 from cyclical.store import Artifact, Slot, Store
 from tasks.admission import admitted
-from tasks.caching import refuse_edited_code, run_name, save
+from tasks.caching import refuse_edited_code, refuse_other_arithmetic, run_name, save
 from tasks.cluster import one_training_a_gpu
 from tasks.progress import reporter
 from tasks.publishing import ProgressBar
@@ -38,6 +38,7 @@ def train(
     from cyclical import training as loop
 
     refuse_edited_code(slot)
+    refuse_other_arithmetic(slot)
     store = Store(root=slot.root)
     train, validation, test = _parts(store, data.model_dump_json())
     saved = saved_models.kept_in(store, architecture)

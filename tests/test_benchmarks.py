@@ -1,14 +1,13 @@
 """What the benchmarks rest on beside the clock: equal networks, operations, processes, ratios."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import networks, records, throughput
+from benchmarks import networks, throughput
 from benchmarks.processes import peak_mib, team
 from cyclical import models
 
@@ -100,11 +99,3 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert list(shown["of the limit"]) == ["50.0%", "75.0%"]
     alone = throughput.summary(measured[measured["rival"] == "fit"], limit=4)
     assert alone["workers / rival"].isna().all()
-
-
-def test_gpus_are_those_that_the_driver_tells_of(tmp_path: Path) -> None:
-    assert records.gpus(tmp_path) == []
-    for bus, model in (("0000:01:00.0", "NVIDIA H100 80GB HBM3"), ("0000:02:00.0", "Tesla T4")):
-        (tmp_path / bus).mkdir()
-        (tmp_path / bus / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 42\n")
-    assert records.gpus(tmp_path) == ["NVIDIA H100 80GB HBM3", "Tesla T4"]

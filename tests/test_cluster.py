@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from prefect import Task
@@ -69,7 +70,11 @@ def test_a_run_that_asks_for_more_gpus_than_there_are_ends_with_one_line(tmp_pat
 def test_every_worker_sees_one_gpu_in_turn_or_none(
     on_gpus: tuple[str, ...], seen: list[str]
 ) -> None:
-    with cluster.start(3, on_gpus) as started, started.get_client() as client:
+    with (
+        dask.config.set(cluster.CLUSTER_SETTINGS),
+        cluster.start(3, on_gpus) as started,
+        started.get_client() as client,
+    ):
         client.wait_for_workers(3)
         told = list(client.run(lambda: dict(os.environ)).values())
         assert sorted(each["CUDA_VISIBLE_DEVICES"] for each in told) == sorted(seen)
@@ -79,12 +84,14 @@ def test_every_worker_sees_one_gpu_in_turn_or_none(
             assert ("xla_gpu_deterministic_ops=true" in each.get("XLA_FLAGS", "")) == on_gpu
             assert ("NVIDIA_TF32_OVERRIDE" in each) == on_gpu
         assert set(client.nthreads().values()) == {1}
+        sampled = client.run(lambda: dask.config.get("distributed.worker.profile.enabled"))
+        assert set(sampled.values()) == {False}
 
 
-def test_a_worker_on_a_gpu_keeps_the_users_own_flags_for_xla(
+def test_of_the_users_flags_for_xla_a_worker_on_a_gpu_keeps_where_cuda_lies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_cuda_data_dir=/opt/cuda")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_cuda_data_dir=/opt/cuda --xla_gpu_autotune_level=0")
     assert cluster.environment("0")["XLA_FLAGS"] == (
         "--xla_gpu_cuda_data_dir=/opt/cuda --xla_gpu_deterministic_ops=true"
     )
@@ -103,10 +110,10 @@ def test_a_gpu_that_tensorflow_cannot_use_ends_the_run_with_the_remedy() -> None
 
 def test_what_a_gpu_trained_is_kept_apart_and_nothing_else(shelf: Store) -> None:
     def keys(task: Task[..., Artifact]) -> set[str]:
-        slots = (slot_for(task, shelf, "step", "x", {}, on_gpu=on) for on in (True, False))
+        slots = (slot_for(task, shelf, "step", "x", {}, gpu=gpu) for gpu in ("", "T4", "H200"))
         return {slot.key for slot in slots}
 
-    assert len(keys(train)) == 2
+    assert len(keys(train)) == 3
     assert len(keys(load_data)) == 1
 
 

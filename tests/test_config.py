@@ -102,6 +102,9 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "seeds": (0,),
         "workers": None,
         "gpus": None,
+        "cluster.address": None,
+        "cluster.kind": None,
+        "cluster.gpus": False,
         "artifacts": Path("artifacts"),
     }
 

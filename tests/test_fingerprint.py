@@ -522,3 +522,25 @@ def test_sources_are_read_while_another_thread_parses() -> None:
         other.join()
         gc.callbacks.remove(pause)
         gc.set_threshold(*threshold)
+
+
+def test_sources_are_read_without_collections_which_go_on_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collecting = []
+    parse = ast.parse
+
+    def noted(source: bytes) -> ast.Module:
+        collecting.append(gc.isenabled())
+        return parse(source)
+
+    monkeypatch.setattr(ast, "parse", noted)
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            with pytest.raises(SyntaxError):
+                fingerprint._parsed(b"def")
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()
+    assert collecting == [False, False]

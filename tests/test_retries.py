@@ -20,6 +20,7 @@ from cyclical.steps import select
 from cyclical.store import Artifact, Slot, Store
 from flows.server import Patient
 from tasks.caching import save
+from tasks.places import Place
 from tasks.running import Run
 
 HEADER = Header(flow_run_id="none", profile="quick", configuration={})
@@ -46,7 +47,7 @@ def stumbling(slot: Slot, tally: str, stumbles: int, over: str) -> Artifact:
 def on_the_cluster(root: Path, stumbles: dict[str, int]) -> dict[str, Exception | None]:
     """Run a point for each error, all on one worker; return what each ended with."""
     ended: dict[str, Exception | None] = {}
-    with Run(Store(root=root), select([], None, None), HEADER, workers=1) as run:
+    with Run(Store(root=root), select([], None, None), HEADER, Place(workers=1)) as run:
         for over, times in stumbles.items():
             given = {"tally": str(root / f"{over}.tally"), "stumbles": times, "over": over}
             point = run.submit("lr_sweep", stumbling, f"{over}-seed=0", **given)

@@ -1,10 +1,13 @@
 """The training loop against a plain Keras loop, and against its own promises."""
 
 import random
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
+from textwrap import dedent
 
 import keras
 import numpy as np
@@ -506,12 +509,22 @@ def test_a_result_does_not_depend_on_what_the_worker_did_before(
 
 
 @pytest.fixture
-def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let XLA compile the updates as it does on a GPU, here for the processor."""
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
+    """Let the updates be made as on a GPU or not; here all compute on the processor."""
+
+    def pretend(there: bool) -> None:
+        updates.kept.cache_clear()
+        monkeypatch.setattr(updates, "on_gpu", lambda: there)
+
+    yield pretend
     updates.kept.cache_clear()
-    monkeypatch.setattr(updates, "on_gpu", lambda: True)
-    yield
-    updates.kept.cache_clear()
+
+
+def is_fused(chosen: Training, part: Part) -> bool:
+    loop = training.updates_of(chosen, part, CLASSES)
+    parts = (loop._gradients, loop._apply, loop._batch_totals)
+    [compiled] = {bool(getattr(part, "_jit_compile", False)) for part in parts}
+    return compiled
 
 
 @pytest.mark.parametrize(
@@ -519,24 +532,76 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [{"batch_sizes": (64, 128)}, {"accumulate": (1, 2)}, {"noise": GradientNoise()}],
 )
 def test_what_xla_fuses_for_a_gpu_computes_the_same(
-    parts: tuple[Part, Part], changes: dict[str, object], request: pytest.FixtureRequest
+    parts: tuple[Part, Part],
+    changes: dict[str, object],
+    on_gpu: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen = {"epochs": 2, **changes}
+    on_gpu(False)
     plain = run(parts, **chosen)
-    request.getfixturevalue("fused")
-    loop = training.updates_of(settings(**chosen), parts[0], CLASSES)
-    assert loop._gradients.function_spec  # not a plain method
-    outcome = run(parts, **chosen)
-    for ours, theirs in ((outcome.iterations, plain.iterations), (outcome.history, plain.history)):
+    assert not is_fused(settings(**chosen), parts[0])
+    on_gpu(True)
+    monkeypatch.setattr(updates, "SCORING_BATCH_ON_GPU", 250)
+    fused = run(parts, **chosen)
+    assert is_fused(settings(**chosen), parts[0])
+    for ours, theirs in ((fused.iterations, plain.iterations), (fused.history, plain.history)):
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_that_xla_does_not_support_leaves_a_model_as_it_is(
-    parts: tuple[Part, Part], plain_model: str, fused: None, monkeypatch: pytest.MonkeyPatch
+def test_what_xla_can_not_compile_is_left_to_tensorflow(
+    parts: tuple[Part, Part], on_gpu: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers.AveragePooling2D, "supports_jit", False, raising=False)
-    chosen = settings(model=plain_model)
-    assert training.updates_of(chosen, parts[0], CLASSES)._gradients.__name__ == "_differentiate"
+    class InPython(layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            outputs = tf.numpy_function(lambda values: values, [inputs], tf.float32)
+            return tf.ensure_shape(outputs, inputs.shape)
+
+    class Unsupported(layers.Flatten):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.supports_jit = False
+
+    def build(of: type[layers.Layer]) -> Callable[..., keras.Model]:
+        return lambda shape, classes: keras.Sequential(
+            [keras.Input(shape), layers.Flatten(), of(), layers.Dense(classes)]
+        )
+
+    kinds = {"python": build(InPython), "unsupported": build(Unsupported)}
+    monkeypatch.setattr(networks, "NETWORKS", {**networks.NETWORKS, **kinds})
+    on_gpu(True)
+    for kind in kinds:
+        assert not is_fused(settings(model=kind), parts[0])
+        assert np.isfinite(run(parts, model=kind).history["train_loss"]).all()
+
+
+def test_maximum_pooling_is_trained_on_a_gpu_deterministically_and_so_not_by_xla() -> None:
+    """TensorFlow's determinism can't be turned off again: it is on in a process of its own."""
+    program = """
+        import numpy as np
+        import keras, tensorflow as tf
+        from keras import layers
+        from cyclical import networks, training, updates
+        from cyclical.examples import Part
+        from tests.test_training import CLASSES, is_fused, run, settings
+
+        tf.config.experimental.enable_op_determinism()
+        updates.on_gpu = lambda: True
+        networks.NETWORKS["pooling"] = lambda shape, classes: keras.Sequential(
+            [
+                *(keras.Input(shape), layers.Conv2D(2, 3), layers.MaxPooling2D()),
+                *(layers.Flatten(), layers.Dense(classes)),
+            ]
+        )
+        part = Part(np.zeros((64, 28, 28, 1), np.uint8), (np.arange(64) % 10).astype(np.uint8))
+        assert not is_fused(settings(model="pooling"), part)
+        assert is_fused(settings(), part)
+        assert np.isfinite(run((part, part), model="pooling").history["train_loss"]).all()
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def told_examples(parts: tuple[Part, Part], **changes: object) -> list[int]:

@@ -1,0 +1,215 @@
+"""Experiments on a real Dask scheduler and workers that others started, as processes."""
+
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import distributed
+import psutil
+import pytest
+
+from cyclical import config, fingerprint
+from cyclical.errors import InputError, RunError
+from tasks import cluster, places, remote
+from tests import running
+from tests.running import ROOT, hashes
+
+SECONDS = 90
+
+
+class Cluster:
+    """A scheduler, and workers that may be started and killed."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack, self._workers = folder, stack, 0
+        told = folder / "scheduler.json"
+        self._start("scheduler", "--port", "0", "--scheduler-file", str(told))
+        self.client = stack.enter_context(
+            distributed.Client(scheduler_file=str(told), timeout=SECONDS, set_as_default=False)
+        )
+        self.address: str = self.client.scheduler.address
+
+    def worker(self, *options: str, threads: int = 1, **environment: str) -> psutil.Process:
+        """Start a worker without a nanny, and wait until it has joined."""
+        self._workers += 1
+        name = f"worker-{self._workers}"
+        arguments = ("--no-nanny", "--name", name, "--nthreads", str(threads), *options)
+        process = self._start("worker", *arguments, self.address, **environment)
+        until(lambda: name in self._names(), f"{name} did not join")
+        return process
+
+    def _names(self) -> set[str]:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        return {worker["name"] for worker in workers.values()}
+
+    def _start(self, role: str, *options: str, **environment: str) -> psutil.Process:
+        log = self._stack.enter_context((self._folder / f"{role}.log").open("ab"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dask", role, "--host", "127.0.0.1", "--no-dashboard", *options],
+            cwd=self._folder,
+            env=running.without_our_settings() | {"PYTHONPATH": str(ROOT)} | environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return psutil.Process(process.pid)
+
+
+def until(there: Callable[[], object], what: str) -> None:
+    """Ask again until it is there."""
+    deadline = time.monotonic() + SECONDS
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster without workers."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with ExitStack() as stack:
+        yield Cluster(folder, stack)
+
+
+def swept(artifacts: Path) -> dict[str, str]:
+    """Return the hashes of what a run until the learning rate's bounds leaves."""
+    steps = ("load_data/", "lr_sweep/", "lr_bounds/")
+    return {name: of for name, of in hashes(artifacts).items() if name.startswith(steps)}
+
+
+def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_dies_and_one_comes_late(
+    others: Cluster, finished: Path, tmp_path: Path
+) -> None:
+    artifacts = tmp_path / "artifacts"
+    victim = others.worker()
+    with ThreadPoolExecutor() as pool:
+        options = ("--until-step", "lr_bounds")
+        ran = pool.submit(running.run, artifacts, *options, cluster__address=others.address)
+        until(lambda: list(artifacts.glob("lr_sweep/lr=*/manifest.json")), "no point was finished")
+        victim.kill()
+        others.worker()
+        assert ran.result().status == 0, ran.result().error
+    assert f"at {others.address}" in ran.result().out.replace("\n", " ")
+    assert swept(artifacts) == hashes(artifacts) == swept(finished)
+
+    again = running.run(artifacts, *options, cluster__address=others.address)
+    assert again.status == 0
+    assert again.executed == set()
+    [late] = others.client.run(lambda: "tensorflow" in sys.modules).values()
+    assert late
+
+
+def test_a_cluster_of_a_class_is_started_for_a_run_and_ended_with_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    kind = {
+        "name": "distributed:LocalCluster",
+        "threads_per_worker": 1,
+        "n_workers": 0,
+        "dashboard_address": None,
+    }
+    artifacts = tmp_path / "artifacts"
+    ran = running.run(artifacts, "--until-step", "lr_bounds", cluster__kind=kind, workers=2)
+    assert ran.status == 0, ran.error
+    assert "the CPU, 2 trainings side by side, on a LocalCluster" in ran.out.replace("\n", " ")
+    assert hashes(artifacts) == swept(finished)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("nowhere:Cluster", "nowhere:Cluster: nowhere can't be imported"),
+        ({"name": "distributed:LocalCluster", "sise": 3}, "kind distributed:LocalCluster: "),
+        ("LocalCluster", "cluster.kind"),
+    ],
+)
+def test_a_cluster_that_can_not_be_started_is_told_in_a_line(
+    kind: object, told: str, finished: Path, tmp_path: Path
+) -> None:
+    artifacts = tmp_path / "artifacts"
+    ran = running.run(artifacts, "--until-step", "lr_bounds", cluster__kind=kind)
+    assert ran.status != 0
+    assert re.search(told, ran.error.strip().splitlines()[-1])
+
+
+def test_what_is_wrong_with_a_cluster_is_told_in_a_line(others: Cluster) -> None:
+    def refused(address: str = others.address) -> str:
+        with pytest.raises(InputError) as caught:
+            remote.offered(address)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1 (" in refused("tcp://127.0.0.1:1")
+    assert "no Dask scheduler answers at x://127.0.0.1:1 (" in refused("x://127.0.0.1:1")
+    assert "has no workers" in refused()
+
+
+def test_a_worker_with_several_threads_is_refused(others: Cluster, tmp_path: Path) -> None:
+    others.worker(threads=2)
+    with pytest.raises(RunError, match=r"has several threads, .* --nthreads 1"):
+        remote.prepare(others.client, code(), tmp_path)
+
+
+def test_workers_that_report_to_a_server_that_they_do_not_reach_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    with pytest.raises(InputError, match=r"do not reach http://127\.0\.0\.1:4200/api"):
+        remote.offered("tcp://10.0.0.1:8786")
+
+
+def test_a_worker_that_offers_a_gpu_gets_the_trainings_but_must_say_which_it_is(
+    others: Cluster, tmp_path: Path
+) -> None:
+    others.worker()
+    others.worker("--resources", "GPU=1")
+    offer = remote.offered(others.address)
+    assert offer.workers == 2
+    [on_gpu] = offer.on_gpus
+    place = places.Place(1, offer.on_gpus, "x", config.Cluster(address=others.address))
+    assert place.described() == f"GPUs, 1 training at a time, at {others.address}"
+    asked = others.client.submit(
+        lambda: distributed.get_worker().address, resources=place.resources, pure=False
+    )
+    assert asked.result() == on_gpu
+    (tmp_path / "seen").touch()
+    with pytest.raises(RunError, match="offers a GPU without CUDA_VISIBLE_DEVICES"):
+        remote.prepare(others.client, code(), tmp_path / "seen")
+
+
+def code() -> remote.Code:
+    fingerprints = fingerprint.of_modules(["cyclical.training"])
+    return remote.Code(fingerprints, fingerprint.versions(fingerprints))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"code": code()._replace(fingerprints={"cyclical.errors": "0"})}, "has other code"),
+        ({"code": code()._replace(versions={"keras": "1.0"})}, "has keras .*, not 1.0"),
+        ({"machine": "aarch64"}, "whose results differ"),
+        ({"seen": Path("/nowhere")}, "does not see /nowhere"),
+        ({"environment": {**cluster.WORKER_ENVIRONMENT, "OMP_NUM_THREADS": "7"}}, "another OMP_NU"),
+    ],
+)
+def test_a_worker_that_would_compute_otherwise_is_refused(
+    changes: Mapping[str, object], told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "seen").touch()
+    import tensorflow  # noqa: F401 (a worker that has imported it)
+
+    alike = remote.Expected(
+        code(), dict(cluster.WORKER_ENVIRONMENT), platform.machine(), tmp_path / "seen"
+    )
+    alike.refuse_unlike("x")
+    with pytest.raises(RunError, match=f"^worker x .*{told}"):
+        replace(alike, **changes).refuse_unlike("x")  # type: ignore[arg-type]
