@@ -157,8 +157,10 @@ def our_loop(_: str, size: int) -> Epoch:
     """
     import tensorflow as tf
 
+    from tasks.cluster import repeatable
+
     if tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.enable_op_determinism()
+        repeatable()
     return ours(_dataset().train, _dataset().test, size)
 
 

@@ -13,7 +13,8 @@ Columns: medians of examples a second; how many times as fast this project's wor
 of the rounds' ratios); the share of what the machine's fastest float32 matrix product would allow,
 if training were nothing but matrix products.
 
-Where there is a GPU, all compute on it, and share it where they have several processes.
+Where there is a GPU, all compute on the first one, and share it where they have several processes
+(`--processes 1` is what a run does); rivals as they are installed, most in TF32, ours in float32.
 
 No rival's threads are told how to wait: between two measurements they sleep by themselves. Still
 the machine must be quiet: PyTorch's threads wait for each other spinning, and fall to a fraction
@@ -60,10 +61,12 @@ class Rival:
 
 def known(processes: int) -> dict[str, Rival]:
     """Name all rivals; those that go side by side have so many processes."""
-    from tasks.cluster import NO_GPU, WORKER_ENVIRONMENT, environment, gpus
+    from tasks.caching import ARITHMETIC_ON_GPU
+    from tasks.cluster import NO_GPU, VISIBLE, environment, gpus
 
     of_worker = environment((*gpus(None), NO_GPU)[0])
-    if clash := WORKER_ENVIRONMENT.keys() & os.environ.keys():
+    ours_alone = of_worker.keys() - {VISIBLE} | ARITHMETIC_ON_GPU.keys()
+    if clash := ours_alone & os.environ.keys():
         raise SystemExit(f"unset {', '.join(sorted(clash))}: rivals are to run as installed")
     fit, torch, ours = rivals.notebook_fit, rivals.torch_loop, rivals.our_loop
     return {
