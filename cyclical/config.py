@@ -12,7 +12,6 @@ from pydantic import Field
 
 from cyclical.values import (
     BatchPair,
-    ClusterKind,
     Count,
     DataName,
     Distinct,
@@ -234,22 +233,12 @@ class Arms(Frozen):
 
 
 class Cluster(Frozen):
-    """The Dask cluster that trains; without any, workers of this machine do.
+    """The Dask cluster that trains: that of the scheduler at `address`, such as tcp://10.0.0.1:8786.
 
-    It is there already, its scheduler at an `address` such as tcp://10.0.0.1:8786, or it is started
-    for the run: of a `kind`, {"name": "dask_jobqueue:SLURMCluster", argument: ...}, with as many
-    workers as `workers` says, where that is set, which are on GPUs if `gpus` says so.
+    Null is for workers of this machine.
     """
 
-    address: Annotated[str, Field(pattern=r"^\w+://\S+$")] | None = None
-    kind: ClusterKind | None = None
-    gpus: bool = False
-
-    @pydantic.model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if self.address and self.kind:
-            raise ValueError("cluster.address names one that is there, cluster.kind starts another")
-        return self
+    address: Annotated[str, Field(pattern=r"^(tcp|tls)://[^\s@]+$")] | None = None
 
 
 class Experiment(Frozen):
@@ -261,8 +250,8 @@ class Experiment(Frozen):
     of targets and outputs; every metric is averaged over the validation images after every epoch.
     An optimizer, a loss or a metric is a name, or {"name": ..., argument: ...}.
     `gpus` are trained on, null for all there are, 0 for the CPU; as many `workers` train side by
-    side, null for one a GPU, or one a processor core; of a `cluster` elsewhere, it says how many
-    there are. An update on more examples than
+    side, null for one a GPU, or one a processor core: both are of this machine, and say nothing of
+    a `cluster` elsewhere. An update on more examples than
     `micro_batch`, if that is set, averages the gradients of parts of that size, each normalised
     (batch normalisation) by itself: less memory, and not quite the same numbers.
     """
@@ -298,6 +287,16 @@ class Experiment(Frozen):
             raise ValueError(
                 f"lr_bounds.rule {rule} does not go with lr_sweep.method {method}: take "
                 f"{', '.join(LR_RULES[method])}, or lr_sweep.method {' or '.join(others)}"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _trains_in_one_place(self) -> Self:
+        here = [name for name in ("workers", "gpus") if getattr(self, name) is not None]
+        if self.cluster.address and here:
+            raise ValueError(
+                f"{here[0]} is of this machine, and the cluster at {self.cluster.address} has its "
+                "own: leave one of them out"
             )
         return self
 

@@ -196,12 +196,6 @@ class Measure(Named):
         return self
 
 
-class ClusterKind(Named):
-    """A class of Dask clusters, package.module:class, and the arguments that one is made with."""
-
-    name: Annotated[str, Field(pattern=REFERENCE.pattern)]
-
-
 Seeds = Annotated[
     tuple[Seed, ...], AfterValidator(_distinct), Field(min_length=1, max_length=MOST_SEEDS)
 ]

@@ -97,11 +97,12 @@ def experiment(
     place = places.chosen(chosen)
     machine.refuse_precision(chosen.precision, place.on_gpus)
     store = Store(root=chosen.artifacts.absolute())
+    told = chosen.model_copy(update={"cluster": config.Cluster()})  # it may be gone tomorrow
     header = ledger.Header(
         flow_run_id=str(runtime.flow_run.id),
         profile=profile,
         until_step=until_step,
-        configuration=json.loads(chosen.model_dump_json()),
+        configuration=json.loads(told.model_dump_json()),
     )
     with Run(store, selection, header, place) as run:
         wire(stages.Stages(run, chosen, selection.wanted))
@@ -111,7 +112,7 @@ def experiment(
             profile=profile,
             until_step=until_step,
             flow_run_id=str(runtime.flow_run.id),
-            configuration=chosen,
+            configuration=told,
             points=tuple(run.points()),
         )
         results.record(store, record)

@@ -95,15 +95,16 @@ def slot_for(
     label: str,
     inputs: Mapping[str, Any],
     *,
-    gpu: str = "",
+    gpu: Mapping[str, str] | None = None,
 ) -> Slot:
     """Work out where a task's result goes: the recipe it follows from, and the recipe's hash.
 
     The recipe holds the task's inputs (of artifacts the content hashes alone), the fingerprints of
     its code and of the user's that it calls, the versions that this code depends on, and
-    TensorFlow's environment where it is used, with the device: the model of `gpu`, or the CPU.
+    TensorFlow's environment where it is used, with the device: a `gpu` (see `gpu_here`), or else
+    the CPU.
     """
-    code, versions = _code_and_versions(task.fn)
+    code, versions = code_and_versions(task.fn)
     recipe: dict[str, Any] = {"inputs": _plain(inputs), "code": code, "versions": versions}
     theirs = {
         reference: _user_code(reference)
@@ -115,21 +116,23 @@ def slot_for(
     if theirs:
         recipe["user_code"] = theirs
     if "tensorflow" in versions:
-        recipe["environment"] = (ARITHMETIC_ON_GPU | _on_gpu(gpu) if gpu else ARITHMETIC) | {
+        recipe["environment"] = (ARITHMETIC_ON_GPU | dict(gpu) if gpu else ARITHMETIC) | {
             "machine": platform.machine(),
             "device": "GPU" if gpu else "CPU",
         }
     return Slot(root=store.root, step=step, label=label, recipe=recipe)
 
 
-def _on_gpu(model: str) -> dict[str, str]:
+def gpu_here() -> dict[str, str]:
+    """Say what a GPU's results depend on to the bit: its model, and the libraries installed."""
     installed = {each.name.lower(): each.version for each in metadata.distributions()}
     libraries = {name: installed[name] for name in GPU_LIBRARIES if name in installed}
+    model = ", ".join(sorted(set(machine.gpus()))) or "unknown"
     return {"gpu": model, "op_determinism": "on", "tensor_float_32": "off"} | libraries
 
 
 @cache
-def _code_and_versions(function: Callable[..., Any]) -> tuple[dict[str, str], dict[str, str]]:
+def code_and_versions(function: Callable[..., Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Read the sources once a process: it goes on with what it imported, whatever is edited."""
     code = fingerprint.of_task(function)
     return code, fingerprint.versions(code)
@@ -163,15 +166,21 @@ def refuse_edited_code(slot: Slot) -> None:
         )
 
 
-def refuse_other_arithmetic(slot: Slot) -> None:
-    """Raise RunError on a worker that joined unprepared: its environment is not the slot's."""
-    wanted = slot.recipe["environment"]
-    for name in ARITHMETIC_ON_GPU.keys() & wanted.keys():
-        if wanted[name] not in os.environ.get(name, "not set"):
-            raise RunError(
-                f"this worker has {name}={os.environ.get(name)}, not {wanted[name]}, by which the "
-                "result would be kept: run again"
-            )
+def refuse_other_arithmetic(slot: Slot, *, on_gpu: bool) -> None:
+    """Raise RunError on a worker that would compute otherwise than the slot's key says."""
+    wanted: dict[str, str] = slot.recipe["environment"]
+    unlike = [
+        name
+        for name in ARITHMETIC_ON_GPU.keys() & wanted.keys()
+        if not set(wanted[name].split()) <= set(os.environ.get(name, "unset").split())
+    ]
+    if on_gpu != (wanted["device"] == "GPU"):
+        unlike.append("device")
+    if unlike:
+        raise RunError(
+            f"this worker has another {min(unlike)} than {wanted[min(unlike)]!r}, by which the "
+            "result would be kept: start it again"
+        )
 
 
 def run_name(step: str, label: str) -> str:

@@ -222,14 +222,15 @@ def prepare(client: distributed.Client, on_gpus: Sequence[str]) -> None:
             log.warning("a worker died while it started")
     else:
         raise RunError("workers die while they import TensorFlow: `import tensorflow` says why")
-    if on_gpus and not all(client.run(_finds_a_gpu).values()):
+    if on_gpus and not all(client.run(finds_a_gpu).values()):
         raise RunError(
             f"TensorFlow can't use the GPU {', '.join(on_gpus)}: install its CUDA libraries "
             "(.venv/bin/pip install '.[gpu]'), or compute on the CPU with --set gpus=0"
         )
 
 
-def _finds_a_gpu() -> bool:
+def finds_a_gpu() -> bool:
+    """Tell whether TensorFlow can use a GPU in this process."""
     with _standard_error_to_null():
         return bool(importlib.import_module("tensorflow").config.list_physical_devices("GPU"))
 

@@ -36,7 +36,7 @@ class Plan:
     store: Store
     selection: Selection
     config: Experiment
-    gpu: str
+    gpu: Mapping[str, str] | None
     points: list[Forecast] = field(default_factory=list)
     _open: dict[str, Forecast] = field(default_factory=dict)
     _about: datasets.About | None = None

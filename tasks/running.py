@@ -35,7 +35,6 @@ from tasks.cluster import CLUSTER_SETTINGS
 from tasks.places import Place
 from tasks.progress import TOPIC, Event, Observer, observer
 from tasks.publishing import Page
-from tasks.remote import Code
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # Prefect gives it handlers, and leaves the root's WARNING
@@ -119,7 +118,7 @@ class Run:
         self._claims = self._stack.enter_context(ledger.opened(self.store.root, self.header))
         self._stack.enter_context(dask_config.set(CLUSTER_SETTINGS))
         self._runner = self.place.runner()
-        self._runner.__enter__()
+        self._stack.enter_context(self._runner)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
@@ -130,7 +129,6 @@ class Run:
             future.wait()
         if kind is None:
             self._claims.finish()
-        self._runner.__exit__(kind, *rest)
         self._stack.close()
 
     def here(self, step: str, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
@@ -154,7 +152,7 @@ class Run:
             artifact = self._here(task, slot, inputs)
             watch(Event("cached", step, label))
             return lambda: artifact
-        self._start_cluster(slot)
+        self._start_cluster()
         with annotate(priority=priority, resources=self.place.resources):
             future = self._runner.submit(
                 self._bound(task, slot),
@@ -249,7 +247,7 @@ class Run:
             self._hung.setdefault((event.step, event.label), []).append(event.seconds)
         watch(event)
 
-    def _start_cluster(self, first: Slot) -> None:
+    def _start_cluster(self) -> None:
         client = self._runner.client
         if TOPIC not in client._event_handlers:
             watch = observer()
@@ -258,8 +256,8 @@ class Run:
                 TOPIC, lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
             )
             log.info("training on %s", self.place.described())
-            code = Code(first.recipe["code"], first.recipe["versions"])
-            self.place.prepare(client, code, self._claims.path)
+            self.place.prepare(client, self._claims.path)
+            self._stack.callback(self.place.leave, client)
 
 
 def _bounds_of(step: str) -> tuple[str, ...]:

@@ -110,7 +110,10 @@ def test_a_gpu_that_tensorflow_cannot_use_ends_the_run_with_the_remedy() -> None
 
 def test_what_a_gpu_trained_is_kept_apart_and_nothing_else(shelf: Store) -> None:
     def keys(task: Task[..., Artifact]) -> set[str]:
-        slots = (slot_for(task, shelf, "step", "x", {}, gpu=gpu) for gpu in ("", "T4", "H200"))
+        slots = (
+            slot_for(task, shelf, "step", "x", {}, gpu=gpu)
+            for gpu in (None, {"gpu": "T4"}, {"gpu": "H200"})
+        )
         return {slot.key for slot in slots}
 
     assert len(keys(train)) == 3

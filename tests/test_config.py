@@ -103,8 +103,6 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "workers": None,
         "gpus": None,
         "cluster.address": None,
-        "cluster.kind": None,
-        "cluster.gpus": False,
         "artifacts": Path("artifacts"),
     }
 

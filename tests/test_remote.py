@@ -1,7 +1,5 @@
 """Experiments on a real Dask scheduler and workers that others started, as processes."""
 
-import platform
-import re
 import subprocess
 import sys
 import time
@@ -15,9 +13,12 @@ import distributed
 import psutil
 import pytest
 
-from cyclical import config, fingerprint
 from cyclical.errors import InputError, RunError
-from tasks import cluster, places, remote
+from cyclical.settings import resolve
+from cyclical.store import Store
+from tasks import places, remote
+from tasks.caching import refuse_other_arithmetic, slot_for
+from tasks.training import train
 from tests import running
 from tests.running import ROOT, hashes
 
@@ -93,7 +94,8 @@ def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_dies_and_one_
     victim = others.worker()
     with ThreadPoolExecutor() as pool:
         options = ("--until-step", "lr_bounds")
-        ran = pool.submit(running.run, artifacts, *options, cluster__address=others.address)
+        there = {"cluster__address": others.address, "workers": None, "gpus": None}
+        ran = pool.submit(running.run, artifacts, *options, **there)
         until(lambda: list(artifacts.glob("lr_sweep/lr=*/manifest.json")), "no point was finished")
         victim.kill()
         others.worker()
@@ -101,44 +103,11 @@ def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_dies_and_one_
     assert f"at {others.address}" in ran.result().out.replace("\n", " ")
     assert swept(artifacts) == hashes(artifacts) == swept(finished)
 
-    again = running.run(artifacts, *options, cluster__address=others.address)
+    again = running.run(artifacts, *options, **there)
     assert again.status == 0
     assert again.executed == set()
     [late] = others.client.run(lambda: "tensorflow" in sys.modules).values()
     assert late
-
-
-def test_a_cluster_of_a_class_is_started_for_a_run_and_ended_with_it(
-    finished: Path, tmp_path: Path
-) -> None:
-    kind = {
-        "name": "distributed:LocalCluster",
-        "threads_per_worker": 1,
-        "n_workers": 0,
-        "dashboard_address": None,
-    }
-    artifacts = tmp_path / "artifacts"
-    ran = running.run(artifacts, "--until-step", "lr_bounds", cluster__kind=kind, workers=2)
-    assert ran.status == 0, ran.error
-    assert "the CPU, 2 trainings side by side, on a LocalCluster" in ran.out.replace("\n", " ")
-    assert hashes(artifacts) == swept(finished)
-
-
-@pytest.mark.parametrize(
-    ("kind", "told"),
-    [
-        ("nowhere:Cluster", "nowhere:Cluster: nowhere can't be imported"),
-        ({"name": "distributed:LocalCluster", "sise": 3}, "kind distributed:LocalCluster: "),
-        ("LocalCluster", "cluster.kind"),
-    ],
-)
-def test_a_cluster_that_can_not_be_started_is_told_in_a_line(
-    kind: object, told: str, finished: Path, tmp_path: Path
-) -> None:
-    artifacts = tmp_path / "artifacts"
-    ran = running.run(artifacts, "--until-step", "lr_bounds", cluster__kind=kind)
-    assert ran.status != 0
-    assert re.search(told, ran.error.strip().splitlines()[-1])
 
 
 def test_what_is_wrong_with_a_cluster_is_told_in_a_line(others: Cluster) -> None:
@@ -148,15 +117,31 @@ def test_what_is_wrong_with_a_cluster_is_told_in_a_line(others: Cluster) -> None
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "no Dask scheduler answers at tcp://127.0.0.1:1 (" in refused("tcp://127.0.0.1:1")
-    assert "no Dask scheduler answers at x://127.0.0.1:1 (" in refused("x://127.0.0.1:1")
+    for address in ("tcp://127.0.0.1:1", "tls://127.0.0.1:1", "x://127.0.0.1:1"):
+        assert f"no Dask scheduler is of use at {address} (" in refused(address)
     assert "has no workers" in refused()
+
+
+def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
+    others: Cluster, tmp_path: Path
+) -> None:
+    others.worker()
+    (tmp_path / "seen").touch()
+    remote.prepare(others.client, None, tmp_path / "seen")
+    (tmp_path / "seen").unlink()
+    late = others.worker()
+    late.wait(SECONDS)
+    assert len(others.client.scheduler_info(n_workers=-1)["workers"]) == 1
+    remote.leave(others.client)
+    others.worker()
+    prepared = others.client.run(lambda: "tensorflow" in sys.modules)
+    assert sorted(prepared.values()) == [False, True]
 
 
 def test_a_worker_with_several_threads_is_refused(others: Cluster, tmp_path: Path) -> None:
     others.worker(threads=2)
     with pytest.raises(RunError, match=r"has several threads, .* --nthreads 1"):
-        remote.prepare(others.client, code(), tmp_path)
+        remote.prepare(others.client, None, tmp_path)
 
 
 def test_workers_that_report_to_a_server_that_they_do_not_reach_are_refused(
@@ -175,41 +160,64 @@ def test_a_worker_that_offers_a_gpu_gets_the_trainings_but_must_say_which_it_is(
     offer = remote.offered(others.address)
     assert offer.workers == 2
     [on_gpu] = offer.on_gpus
-    place = places.Place(1, offer.on_gpus, "x", config.Cluster(address=others.address))
-    assert place.described() == f"GPUs, 1 training at a time, at {others.address}"
+    place = places.Place(1, offer.on_gpus, offer.gpu, others.address)
+    assert place.described() == f"GPUs (unknown), 1 training at a time, at {others.address}"
     asked = others.client.submit(
         lambda: distributed.get_worker().address, resources=place.resources, pure=False
     )
     assert asked.result() == on_gpu
     (tmp_path / "seen").touch()
     with pytest.raises(RunError, match="offers a GPU without CUDA_VISIBLE_DEVICES"):
-        remote.prepare(others.client, code(), tmp_path / "seen")
+        remote.prepare(others.client, offer.gpu, tmp_path / "seen")
 
 
-def code() -> remote.Code:
-    fingerprints = fingerprint.of_modules(["cyclical.training"])
-    return remote.Code(fingerprints, fingerprint.versions(fingerprints))
+def test_a_gpu_that_a_workers_tensorflow_can_not_use_ends_the_run(
+    others: Cluster, tmp_path: Path
+) -> None:
+    others.worker("--resources", "GPU=1", CUDA_VISIBLE_DEVICES="0")
+    (tmp_path / "seen").touch()
+    with pytest.raises(RunError, match="TensorFlow can't use the GPU of worker"):
+        remote.prepare(others.client, remote.offered(others.address).gpu, tmp_path / "seen")
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"code": code()._replace(fingerprints={"cyclical.errors": "0"})}, "has other code"),
-        ({"code": code()._replace(versions={"keras": "1.0"})}, "has keras .*, not 1.0"),
+        ({"code": {"cyclical.errors": "0"}}, "has other code"),
+        ({"versions": {"keras": "1.0"}}, "has keras .*, not 1.0"),
         ({"machine": "aarch64"}, "whose results differ"),
+        ({"gpu": {"gpu": "Tesla T4"}}, "has a GPU of another kind"),
         ({"seen": Path("/nowhere")}, "does not see /nowhere"),
-        ({"environment": {**cluster.WORKER_ENVIRONMENT, "OMP_NUM_THREADS": "7"}}, "another OMP_NU"),
     ],
 )
 def test_a_worker_that_would_compute_otherwise_is_refused(
     changes: Mapping[str, object], told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "seen").touch()
-    import tensorflow  # noqa: F401 (a worker that has imported it)
-
-    alike = remote.Expected(
-        code(), dict(cluster.WORKER_ENVIRONMENT), platform.machine(), tmp_path / "seen"
-    )
+    alike = remote.Expected.here(None, tmp_path / "seen")
     alike.refuse_unlike("x")
     with pytest.raises(RunError, match=f"^worker x .*{told}"):
         replace(alike, **changes).refuse_unlike("x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "on_gpu"),
+    [({}, True), ({"OMP_NUM_THREADS": "16"}, False), ({"ONEDNN_MAX_CPU_ISA": None}, False)],
+)
+def test_an_unprepared_worker_keeps_no_result(
+    changed: Mapping[str, str | None], on_gpu: bool, shelf: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = slot_for(train, shelf, "lr_sweep", "x", {})
+    refuse_other_arithmetic(slot, on_gpu=False)
+    for name, value in changed.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match=f"has another {next(iter(changed), 'device')} than"):
+        refuse_other_arithmetic(slot, on_gpu=on_gpu)
+
+
+def test_what_is_of_this_machine_does_not_go_with_a_cluster_elsewhere() -> None:
+    with pytest.raises(InputError, match="workers is of this machine"):
+        resolve("quick", {"cluster.address": "tcp://10.0.0.1:8786", "workers": 2})
