@@ -166,15 +166,17 @@ def refuse_edited_code(slot: Slot) -> None:
         )
 
 
-def refuse_other_arithmetic(slot: Slot, *, on_gpu: bool) -> None:
+def refuse_other_arithmetic(slot: Slot) -> None:
     """Raise RunError on a worker that would compute otherwise than the slot's key says."""
+    from cyclical import updates
+
     wanted: dict[str, str] = slot.recipe["environment"]
     unlike = [
         name
         for name in ARITHMETIC_ON_GPU.keys() & wanted.keys()
         if not set(wanted[name].split()) <= set(os.environ.get(name, "unset").split())
     ]
-    if on_gpu != (wanted["device"] == "GPU"):
+    if updates.on_gpu() != (wanted["device"] == "GPU"):
         unlike.append("device")
     if unlike:
         raise RunError(

@@ -36,10 +36,9 @@ def train(
     out and it is to be `tested`, test.parquet has the figures of the test set at the end.
     """
     from cyclical import training as loop
-    from cyclical import updates
 
     refuse_edited_code(slot)
-    refuse_other_arithmetic(slot, on_gpu=updates.on_gpu())
+    refuse_other_arithmetic(slot)
     store = Store(root=slot.root)
     train, validation, test = _parts(store, data.model_dump_json())
     saved = saved_models.kept_in(store, architecture)

@@ -13,6 +13,7 @@ import distributed
 import psutil
 import pytest
 
+from cyclical import updates
 from cyclical.errors import InputError, RunError
 from cyclical.settings import resolve
 from cyclical.store import Store
@@ -208,14 +209,15 @@ def test_an_unprepared_worker_keeps_no_result(
     changed: Mapping[str, str | None], on_gpu: bool, shelf: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slot = slot_for(train, shelf, "lr_sweep", "x", {})
-    refuse_other_arithmetic(slot, on_gpu=False)
+    refuse_other_arithmetic(slot)
+    monkeypatch.setattr(updates, "on_gpu", lambda: on_gpu)
     for name, value in changed.items():
         if value is None:
             monkeypatch.delenv(name)
         else:
             monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match=f"has another {next(iter(changed), 'device')} than"):
-        refuse_other_arithmetic(slot, on_gpu=on_gpu)
+        refuse_other_arithmetic(slot)
 
 
 def test_what_is_of_this_machine_does_not_go_with_a_cluster_elsewhere() -> None:
