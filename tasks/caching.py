@@ -48,6 +48,7 @@ ARITHMETIC_ON_GPU = ARITHMETIC | {
     "NVIDIA_TF32_OVERRIDE": "0",  # TF32 would keep 11 of float32's 24 bits
 }
 """The same for a worker on a GPU, where `cluster.import_tensorflow` adds what has no variable."""
+CUDA_FOLDER = "--xla_gpu_cuda_data_dir="
 GPU_LIBRARIES = ("nvidia-cublas-cu12", "nvidia-cudnn-cu12")
 RETRY_SECONDS = (2, 15, 60)
 PASSING = (OSError, httpx.TransportError, ConcurrencySlotAcquisitionError)
@@ -174,7 +175,7 @@ def refuse_other_arithmetic(slot: Slot) -> None:
     unlike = [
         name
         for name in ARITHMETIC_ON_GPU.keys() & wanted.keys()
-        if not set(wanted[name].split()) <= set(os.environ.get(name, "unset").split())
+        if _flags(os.environ.get(name, "unset")) != _flags(wanted[name])
     ]
     if updates.on_gpu() != (wanted["device"] == "GPU"):
         unlike.append("device")
@@ -183,6 +184,11 @@ def refuse_other_arithmetic(slot: Slot) -> None:
             f"this worker has another {min(unlike)} than {wanted[min(unlike)]!r}, by which the "
             "result would be kept: start it again"
         )
+
+
+def _flags(value: str) -> list[str]:
+    """Split a variable; where CUDA lies changes no result."""
+    return [word for word in value.split() if not word.startswith(CUDA_FOLDER)]
 
 
 def run_name(step: str, label: str) -> str:

@@ -16,7 +16,7 @@ from prefect.concurrency.sync import concurrency
 from prefect_dask import DaskTaskRunner
 
 from cyclical.errors import InputError, RunError, one_line
-from tasks.caching import ARITHMETIC, ARITHMETIC_ON_GPU
+from tasks.caching import ARITHMETIC, ARITHMETIC_ON_GPU, CUDA_FOLDER
 
 WORKER_ENVIRONMENT = ARITHMETIC | {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -194,7 +194,7 @@ def environment(device: str) -> dict[str, str]:
     if device == NO_GPU:
         return given
     theirs = os.environ.get("XLA_FLAGS", "").split()
-    where = [flag for flag in theirs if flag.startswith("--xla_gpu_cuda_data_dir=")]
+    where = [flag for flag in theirs if flag.startswith(CUDA_FOLDER)]
     flags = " ".join([*where, ARITHMETIC_ON_GPU["XLA_FLAGS"]])
     return given | ARITHMETIC_ON_GPU | {"XLA_FLAGS": flags}
 
