@@ -37,7 +37,8 @@ import psutil
 from benchmarks import records
 from benchmarks.processes import peak_mib, team
 from cyclical import examples, results
-from cyclical.store import MANIFEST, Manifest, Store
+from cyclical.manifests import MANIFEST, Manifest
+from cyclical.store import Store
 from flows import server
 from flows.guards import lost_server
 from tasks import cluster
@@ -114,6 +115,7 @@ def checkpoint_seconds(file: str) -> tuple[float, float]:
     from benchmarks import rivals
     from cyclical import training
     from cyclical.checkpoints import Checkpoint, write
+    from cyclical.files import File
 
     began, ended = rivals.train(rivals.our_loop, "", 64, 59_968)
     pixels = np.zeros((1, 28, 28, 1), np.uint8)
@@ -130,7 +132,7 @@ def checkpoint_seconds(file: str) -> tuple[float, float]:
     seconds = []
     for _ in range(20):
         start = time.monotonic()
-        write(Path(file), Checkpoint(loop.state(), trace[:19], trace, np.ones(19)))
+        write(File(Path(file)), Checkpoint(loop.state(), trace[:19], trace, np.ones(19)))
         seconds.append(time.monotonic() - start)
     return float(np.median(seconds)), ended - began
 

@@ -10,14 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cyclical.files import write_atomically
+from cyclical.files import Blob
 
 COST_SHARE = 50  # times as long as it took passes before the next is written
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -42,12 +41,12 @@ class Checkpoint:
 class Keeper:
     """Keeps the latest state of one training in a file, at a fiftieth of its time at most."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._written, self._cost = path, -math.inf, 0.0
+    def __init__(self, file: Blob) -> None:
+        self._file, self._written, self._cost = file, -math.inf, 0.0
 
     def read(self) -> Checkpoint | None:
         """Return what was kept, by whatever process."""
-        return read(self._path)
+        return read(self._file)
 
     def keep(self, state: Callable[[], Checkpoint]) -> None:
         """Keep a state, unless the last one was so lately that this would cost too much.
@@ -58,14 +57,14 @@ class Keeper:
         if began - self._written < COST_SHARE * self._cost:
             return
         try:
-            write(self._path, state())
+            write(self._file, state())
         except OSError as error:
-            log.warning("%s can't be written (%s)", self._path, error.strerror)
+            log.warning("%s can't be written (%s)", self._file, error.strerror)
         self._written = time.monotonic()
         self._cost = self._written - began
 
 
-def write(path: Path, checkpoint: Checkpoint) -> None:
+def write(file: Blob, checkpoint: Checkpoint) -> None:
     """Put a checkpoint in the place of an earlier one, or leave that as it is."""
     arrays: dict[str, Any] = {"variables": checkpoint.variables, "seconds": checkpoint.seconds}
     for table in ("history", "iterations"):
@@ -74,18 +73,16 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     archive = io.BytesIO()
     np.savez(archive, **arrays)
     content = archive.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    file.write(hashlib.sha256(content).digest() + content)
 
 
-def read(path: Path) -> Checkpoint | None:
+def read(file: Blob) -> Checkpoint | None:
     """Return the checkpoint that was written there; None if there is none, or it is damaged."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    content = file.read()
+    if content is None:
         return None
-    if not _whole(content):
-        log.warning("%s is damaged: the training begins anew", path)
+    if not whole(content):
+        log.warning("%s is damaged: the training begins anew", file)
         return None
     with np.load(io.BytesIO(content[DIGEST_BYTES:]), allow_pickle=False) as arrays:
         return Checkpoint(
@@ -96,15 +93,8 @@ def read(path: Path) -> Checkpoint | None:
         )
 
 
-def whole(path: Path) -> bool:
-    """Tell whether a checkpoint is what was written; one that has just gone is."""
-    try:
-        return _whole(path.read_bytes())
-    except FileNotFoundError:
-        return True
-
-
-def _whole(content: bytes) -> bool:
+def whole(content: bytes) -> bool:
+    """Tell whether what a checkpoint's file holds is what was written."""
     return hashlib.sha256(content[DIGEST_BYTES:]).digest() == content[:DIGEST_BYTES]
 
 

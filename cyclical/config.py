@@ -4,7 +4,6 @@ Every number of the experiment is a field here. Field names are what `--set fiel
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import pydantic
@@ -24,6 +23,7 @@ from cyclical.values import (
     Measures,
     ModelName,
     Optimizer,
+    Place,
     Policy,
     Precision,
     Rate,
@@ -277,7 +277,7 @@ class Experiment(Frozen):
     workers: Count | None = None
     gpus: Annotated[int, Field(ge=0)] | None = None
     cluster: Cluster = Cluster()
-    artifacts: FilePath = Path("artifacts")
+    artifacts: Place = "artifacts"
 
     @pydantic.model_validator(mode="after")
     def _rule_fits_method(self) -> Self:

@@ -5,10 +5,48 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 SUFFIX = ".partial"
 TEMPORARY = re.compile(rf"\..+-[a-z0-9_]{{8}}{re.escape(SUFFIX)}")
+
+
+class Blob(Protocol):
+    """Something that is read whole, replaced whole, and removed; `str` says where it lies."""
+
+    def read(self) -> bytes | None:
+        """Return its content; None if it is not there."""
+
+    def write(self, content: bytes) -> None:
+        """Put a content in the place of the one before."""
+
+    def remove(self) -> None:
+        """Let it be gone."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A blob on this machine's disk."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes | None:
+        """Return its content; None if it is not there."""
+        return self.path.read_bytes() if self.path.is_file() else None
+
+    def write(self, content: bytes) -> None:
+        """Replace it atomically; its folder is made where it is missing."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, content)
+
+    def remove(self) -> None:
+        """Let it be gone."""
+        self.path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

@@ -21,7 +21,10 @@ from cyclical.errors import InputError, one_line
 PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset(
     f"cyclical{name}"
-    for name in ("", ".config", ".files", ".fingerprint", ".memory", ".store", ".values")
+    for name in (
+        *("", ".buckets", ".config", ".files", ".fingerprint", ".manifests", ".memory"),
+        *(".parquet", ".store", ".values"),
+    )
 )
 """Modules that don't make results: a configuration's values are in the key anyway."""
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

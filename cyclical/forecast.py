@@ -9,7 +9,8 @@ from typing import Any, Literal
 from cyclical import results
 from cyclical.config import Experiment
 from cyclical.errors import InputError
-from cyclical.store import Artifact, Manifest, Store
+from cyclical.manifests import Artifact, Manifest
+from cyclical.store import Store
 
 SHOWN = 3
 LONG = 30

@@ -15,10 +15,11 @@ from cyclical.answers import answers, named
 from cyclical.config import Experiment
 from cyclical.errors import InputError
 from cyclical.files import write_atomically
+from cyclical.manifests import DamagedError
 from cyclical.report_blocks import Block, Image, Reader, image
 from cyclical.report_sections import SECTIONS
 from cyclical.results import LATEST_REPORT, RunRecord
-from cyclical.store import DamagedError, Store
+from cyclical.store import Store
 from cyclical.style import ARM_COLOURS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,7 +46,7 @@ def render(store: Store, run: RunRecord) -> str:
             store.check(point.artifact)
         return _render(Reader(store, run, results.summary(store, run)))
     except (OSError, DamagedError):
-        raise InputError(results.GONE.format(root=store.root)) from None
+        raise InputError(results.GONE.format(root=store.name)) from None
 
 
 def write(store: Store, run: RunRecord, target: Path | None = None) -> Path:
@@ -57,9 +58,12 @@ def write(store: Store, run: RunRecord, target: Path | None = None) -> Path:
     content = render(store, run).encode()
     file = target or store.root / LATEST_REPORT
     try:
-        write_atomically(file, content)
+        if target:
+            write_atomically(target, content)
+        else:
+            store.put(LATEST_REPORT, content)
     except OSError as error:
-        told = f"{file} can't be written ({error.strerror})"
+        told = f"{error.filename or file} can't be written ({error.strerror})"
         raise InputError(f"{told}: mend that, or name another file") from None
     return file
 

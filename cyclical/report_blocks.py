@@ -10,9 +10,10 @@ from typing import Any, ClassVar, TypeAlias
 import pandas as pd
 
 from cyclical import markdown
+from cyclical.manifests import Artifact, Manifest
 from cyclical.report_chart import Chart
 from cyclical.results import Point, RunRecord, Summary
-from cyclical.store import Artifact, Manifest, Store
+from cyclical.store import Store
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HEADINGS = {

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from cyclical.manifests import Manifest, Sha256
 from cyclical.markdown import cell
 from cyclical.report_blocks import Column, Grid, Reader
 from cyclical.results import RunRecord
 from cyclical.settings import changes, parse_settings
-from cyclical.store import Manifest, Sha256
 
 SHOWN = 12  # characters of a sum
 LIBRARIES = {"python": "Python", "tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}

@@ -10,9 +10,10 @@ from pydantic import Field, ValidationError
 from cyclical import agreement, bounds, comparison
 from cyclical.config import Experiment
 from cyclical.errors import InputError
+from cyclical.manifests import Artifact, DamagedError
 from cyclical.noise import last_scale
 from cyclical.settings import changes
-from cyclical.store import Artifact, DamagedError, Store
+from cyclical.store import Store
 from cyclical.values import Frozen
 
 R = TypeVar("R", "TrainingResult", "ArmResult")
@@ -164,14 +165,14 @@ class Summary(Frozen):
 
 def record(store: Store, run: RunRecord) -> None:
     """Make a run the latest one; the report of the one before goes."""
-    (store.root / LATEST_REPORT).unlink(missing_ok=True)
+    store.remove(LATEST_REPORT)
     store.put(LATEST, run.model_dump_json(indent=1).encode())
 
 
 def keep_file(store: Store, content: bytes | None) -> None:
     """Keep the file that the latest run was described by, beside its record; or none."""
     if content is None:
-        (store.root / EXPERIMENT).unlink(missing_ok=True)
+        store.remove(EXPERIMENT)
     else:
         store.put(EXPERIMENT, content)
 
@@ -180,12 +181,12 @@ def latest(store: Store) -> RunRecord:
     """Return the latest run; raise InputError if there is none that can be read."""
     content = store.get(LATEST)
     if content is None:
-        raise InputError(f"{store.root} holds no finished run: start one with `cyclical run`")
+        raise InputError(f"{store.name} holds no finished run: start one with `cyclical run`")
     try:
         return RunRecord.model_validate_json(content)
     except ValidationError:
         raise InputError(
-            f"{store.root / LATEST} is damaged or of another version: `cyclical run` writes it anew"
+            f"{store.blob(LATEST)} is damaged or of another version: `cyclical run` writes it anew"
         ) from None
 
 
@@ -198,7 +199,7 @@ def summary(store: Store, run: RunRecord) -> Summary:
     try:
         return _summary(store, run)
     except (OSError, DamagedError):
-        raise InputError(GONE.format(root=store.root)) from None
+        raise InputError(GONE.format(root=store.name)) from None
 
 
 def pictures(store: Store, run: RunRecord) -> list[Path]:
@@ -243,7 +244,7 @@ def _summary(store: Store, run: RunRecord) -> Summary:
         goal=run.configuration.comparison.goal,
         **compared,
         pictures=[str(picture) for picture in pictures(store, run)],
-        report=str(page) if (page := store.root / LATEST_REPORT).is_file() else None,
+        report=str(page) if (page := store.copy_of(LATEST_REPORT)) else None,
         artifacts={
             f"{point.step}/{point.label}": str(store.root / point.artifact.path)
             for point in run.points

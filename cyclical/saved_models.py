@@ -6,7 +6,8 @@ import zlib
 from pathlib import Path
 
 from cyclical.errors import InputError, one_line
-from cyclical.store import Artifact, Store
+from cyclical.manifests import Artifact
+from cyclical.store import Store
 
 CONFIG = "config.json"
 MOST_BYTES = 1 << 26

@@ -3,130 +3,92 @@
 Layout: `<root>/<step>/<label>-<key>/` with `manifest.json`, `*.parquet` and `*.png`. A folder is
 an artifact once its manifest stands in it, which is written last; every file is written under a
 temporary name and moved into place, so a reader never sees half of one.
+
+A store may lie elsewhere, in the same layout (`s3://bucket/prefix`). Then what this machine writes
+or reads of it is kept in a folder here as well, and a manifest there is what says that there is an
+artifact.
 """
 
-import hashlib
-import io
-import json
 import logging
+import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pydantic
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from cyclical import parquet
+from cyclical.buckets import Bucket, Object, checked, is_address
 from cyclical.errors import InputError
-from cyclical.files import write_atomically
+from cyclical.files import Blob, write_atomically
+from cyclical.files import File as OnDisk
+from cyclical.manifests import (
+    KEY_CHARACTERS,
+    MANIFEST,
+    Artifact,
+    DamagedError,
+    File,
+    Manifest,
+    Sha256,
+    parsed,
+    path_of,
+    recipe_key,
+    reference,
+    sha256,
+)
+from cyclical.parquet import Table
 from cyclical.steps import NEEDS
 from cyclical.values import Frozen
 
-MANIFEST = "manifest.json"
 RECORDS, CHECKPOINTS, RUNS = ".records", ".checkpoints", ".runs"
-SCHEMA: Literal[3] = 3
-KEY_CHARACTERS = 12
+WRITABLE = ".writable"
 log = logging.getLogger(__name__)
-
-Table: TypeAlias = "pd.DataFrame | pa.Table"  # PEP 695 aliases need Python 3.12
-Sha256 = str
-FileName = Annotated[str, Field(pattern=r"^\w[\w.=+,-]*\.(parquet|png)$")]
-
-
-class Artifact(Frozen):
-    """A reference to a stored result: small, comparable, and enough to find and check it.
-
-    `path` is relative to the store's root; `files` maps every Parquet file's name to the SHA-256
-    of its content; `rows` to its number of rows. Pictures are not named: they never enter the key
-    of a later step.
-    """
-
-    path: str
-    files: dict[FileName, Sha256]
-    rows: dict[FileName, int]
-
-
-class Slot(Frozen):
-    """Where a result goes and all that it follows from."""
-
-    root: Path
-    step: str = Field(pattern=r"^[a-z_]+$")
-    label: str = Field(pattern=r"^[\w.=+,-]+$")
-    recipe: dict[str, Any]
-
-    @cached_property
-    def key(self) -> Sha256:
-        """The hash of all that the result follows from."""
-        return recipe_key(self.step, self.label, self.recipe)
-
-    @property
-    def path(self) -> str:
-        """The artifact's folder, relative to the root."""
-        return _path(self.step, self.label, self.key)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file that keeps the state of a training until its result is stored."""
-        return self.root / CHECKPOINTS / self.key
-
-
-class _File(Frozen):
-    sha256: Sha256
-    bytes: int
-    rows: int | None = None
-
-
-class Manifest(Frozen):
-    """What stands in `manifest.json`: where an artifact came from and what belongs to it."""
-
-    schema_version: Literal[3] = SCHEMA
-    step: str
-    label: str
-    key: str
-    recipe: dict[str, Any]
-    written: str
-    duration_seconds: float
-    epoch_seconds: tuple[float, ...] = ()
-    files: dict[FileName, _File]
-    digest: Sha256
-
-    @classmethod
-    def sealed(cls, **fields: Any) -> Self:
-        """Make a manifest whose `digest` is the hash of all the rest."""
-        open_ = cls.model_construct(**fields)
-        return cls(**fields, digest=open_._hash())
-
-    @pydantic.model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if self.digest != self._hash():
-            raise ValueError("the digest is not the content's")
-        return self
-
-    def _hash(self) -> Sha256:
-        return _sha256(self.model_dump_json(exclude={"digest"}).encode())
-
-
-class DamagedError(Exception):
-    """An artifact's file is missing or differs from what the manifest says."""
-
-
-class OtherVersionError(DamagedError):
-    """An artifact was written by another version of this package: of no use, but not damaged."""
 
 
 class Store(Frozen):
-    """A folder of artifacts."""
+    """A folder of artifacts, or one elsewhere.
+
+    Of a store at an `address`, `root` is the folder of this machine with what was written and read.
+    """
 
     root: Path
+    address: str | None = None
+
+    @classmethod
+    def at(cls, place: str | Path) -> Self:
+        """Return the store in a folder, or at an address.
+
+        Raises:
+            InputError: The address is none, or has a password in it.
+        """
+        if isinstance(place, str) and is_address(place):
+            address = checked(place)
+            name = f"{address.rpartition('/')[2]}-{sha256(address.encode())[:KEY_CHARACTERS]}"
+            return cls(root=_caches() / name, address=address)
+        return cls(root=Path(place).absolute())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a process on another machine, with another home, have a folder of its own."""
+        return type(self).at, (self.name,)
+
+    @property
+    def name(self) -> str:
+        """The folder, or the address, by which `at` finds it."""
+        return self.address or str(self.root)
+
+    def blob(self, name: str) -> Blob:
+        """Return a file of the store itself, which lies with the artifacts."""
+        return Object(self._bucket, name) if self._bucket else OnDisk(self.root / name)
 
     def ensure_writable(self) -> None:
-        """Make the root; raise InputError where it can't be written."""
+        """Make the root; raise InputError where it, or the store elsewhere, can't be written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -136,8 +98,10 @@ class Store(Frozen):
                 f"the artifacts folder {self.root} can't be written ({error.strerror}): "
                 "mend its permissions, or name another with --set artifacts=FOLDER"
             ) from None
+        if self._bucket:
+            self._bucket.put(WRITABLE, b"")
 
-    def find(self, slot: Slot) -> Artifact | None:
+    def find(self, slot: "Slot") -> Artifact | None:
         """Return the slot's artifact if it is whole, else None; say why an existing one is not."""
         try:
             return self.whole(slot)
@@ -145,8 +109,9 @@ class Store(Frozen):
             log.warning("%s: it is computed again", damage)
             return None
 
-    def whole(self, slot: Slot) -> Artifact | None:
+    def whole(self, slot: "Slot") -> Artifact | None:
         """Return the slot's artifact, or None; raise DamagedError if one is damaged."""
+        self.fetch(slot.path)
         folder = self.root / slot.path
         if not (folder / MANIFEST).exists():
             return None
@@ -154,22 +119,34 @@ class Store(Frozen):
         if manifest.key != slot.key:
             raise DamagedError(f"{folder / MANIFEST} is of another key")
         self.check_files(slot.path, manifest)
-        return _reference(slot.path, manifest)
+        return reference(slot.path, manifest)
 
     def earlier(self, step: str, label: str) -> list[tuple[Artifact, Manifest]]:
         """List the readable artifacts of a step and label, whatever their key, the newest first."""
         found = []
-        for folder in (self.root / step).glob(f"{label}-{'[0-9a-f]' * KEY_CHARACTERS}"):
-            path = str(folder.relative_to(self.root))
-            with suppress(DamagedError):  # of no use here; `find` says so where it matters
-                manifest = self.manifest(path)
-                found.append((_reference(path, manifest), manifest))
+        of_label = f"{step}/{label}-"
+        for path in self.paths(step):
+            if path.startswith(of_label) and len(path) == len(of_label) + KEY_CHARACTERS:
+                with suppress(DamagedError):  # of no use here; `find` says so where it matters
+                    manifest = self.manifest(path)
+                    found.append((reference(path, manifest), manifest))
         return sorted(found, key=lambda each: each[1].written, reverse=True)
+
+    def paths(self, step: str) -> list[str]:
+        """List the folders of a step's artifacts, also of those that are damaged."""
+        if self._bucket:
+            names = self._bucket.names(step)
+        else:
+            files = (self.root / step).glob(f"*/{MANIFEST}")
+            names = [file.relative_to(self.root).as_posix() for file in files]
+        end = f"/{MANIFEST}"
+        return sorted(name.removesuffix(end) for name in names if name.endswith(end))
 
     def check(self, artifact: Artifact) -> None:
         """Raise DamagedError unless all of the artifact's files are there and unchanged."""
+        self.fetch(artifact.path)
         manifest = self.manifest(artifact.path)
-        if _reference(artifact.path, manifest) != artifact:
+        if reference(artifact.path, manifest) != artifact:
             raise DamagedError(f"{artifact.path} was computed again with another content")
         self.check_files(artifact.path, manifest)
 
@@ -181,7 +158,7 @@ class Store(Frozen):
                 content = (folder / name).read_bytes()
             except OSError as error:
                 raise DamagedError(f"{folder / name} can't be read ({error.strerror})") from error
-            if _sha256(content) != file.sha256:
+            if sha256(content) != file.sha256:
                 raise DamagedError(f"{folder / name} differs from its manifest")
 
     def holds(self, artifact: Artifact) -> bool:
@@ -194,21 +171,16 @@ class Store(Frozen):
 
     def manifest(self, path: str) -> Manifest:
         """Read the manifest of the artifact at `path`; raise DamagedError if it is unreadable."""
-        file = self._inside(path) / MANIFEST
+        file = self._here(path) / MANIFEST
         try:
             content = file.read_bytes()
-            manifest = Manifest.model_validate_json(content)
-        except (OSError, ValidationError) as error:
-            if isinstance(error, ValidationError) and _version(content):
-                raise OtherVersionError(f"{file} is of another version") from error
+        except OSError as error:
             raise DamagedError(f"{file} can't be read ({type(error).__name__})") from error
-        if _path(manifest.step, manifest.label, manifest.key) != path:
-            raise DamagedError(f"{file} is of another key")
-        return manifest
+        return parsed(content, path, file)
 
     def read(self, artifact: Artifact, name: str) -> pa.Table:
         """Read one of the artifact's Parquet files."""
-        return pq.read_table(self._inside(artifact.path) / name)
+        return pq.read_table(self._here(artifact.path) / name)
 
     def frame(self, artifact: Artifact, name: str) -> pd.DataFrame:
         """Read one of the artifact's Parquet files as a frame."""
@@ -217,11 +189,11 @@ class Store(Frozen):
 
     def pictures(self, artifact: Artifact) -> list[Path]:
         """List the artifact's pictures."""
-        return sorted(self._inside(artifact.path).glob("*.png"))
+        return sorted(self._here(artifact.path).glob("*.png"))
 
     def write(
         self,
-        slot: Slot,
+        slot: "Slot",
         tables: Mapping[str, Table],
         pictures: Mapping[str, bytes] | None = None,
         *,
@@ -241,13 +213,13 @@ class Store(Frozen):
         folder.mkdir(parents=True, exist_ok=True)
         files = {}
         for name, table in tables.items():
-            arrow = _arrow(table)
-            content = _parquet(arrow)
+            arrow = parquet.arrow(table)
+            content = parquet.written(arrow)
             write_atomically(folder / name, content)
-            files[name] = _File(sha256=_sha256(content), bytes=len(content), rows=arrow.num_rows)
+            files[name] = File(sha256=sha256(content), bytes=len(content), rows=arrow.num_rows)
         for name, picture in (pictures or {}).items():
             write_atomically(folder / name, picture)
-            files[name] = _File(sha256=_sha256(picture), bytes=len(picture))
+            files[name] = File(sha256=sha256(picture), bytes=len(picture))
         manifest = Manifest.sealed(
             step=slot.step,
             label=slot.label,
@@ -259,7 +231,37 @@ class Store(Frozen):
             files=files,
         )
         write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        return _reference(slot.path, manifest)
+        self._send(slot.path, manifest)
+        return reference(slot.path, manifest)
+
+    def fetch(self, path: str) -> None:
+        """Bring what is here of an artifact elsewhere in line with what is there.
+
+        One that is whole here and gone there is put there again.
+
+        Raises:
+            DamagedError: It is damaged there.
+        """
+        if self._bucket is None:
+            return
+        content = self._bucket.get(f"{path}/{MANIFEST}")
+        if content is None:
+            if (self._inside(path) / MANIFEST).exists():
+                manifest = self.manifest(path)
+                self.check_files(path, manifest)
+                self._send(path, manifest)
+            return
+        manifest = parsed(content, path, Object(self._bucket, f"{path}/{MANIFEST}"))
+        for name, file in manifest.files.items():
+            self._fetch_file(f"{path}/{name}", file.sha256)
+        here = OnDisk(self._inside(path) / MANIFEST)
+        if here.read() != content:
+            here.write(content)
+
+    def discard(self, path: str) -> None:
+        """Take away what says that there is an artifact at a path."""
+        for blob in (self.blob(f"{path}/{MANIFEST}"), OnDisk(self.root / path / MANIFEST)):
+            blob.remove()
 
     def folders(self) -> list[Path]:
         """List the folders in which files of the store are written, and no others."""
@@ -270,11 +272,55 @@ class Store(Frozen):
     def put(self, name: str, content: bytes) -> None:
         """Write a file of the store itself, such as the list of the latest run's artifacts."""
         write_atomically(self.root / name, content)
+        if self._bucket:
+            self._bucket.put(name, content)
 
     def get(self, name: str) -> bytes | None:
         """Read a file of the store itself; None if there is none."""
-        file = self.root / name
-        return file.read_bytes() if file.is_file() else None
+        return self.blob(name).read()
+
+    def copy_of(self, name: str) -> Path | None:
+        """Return where a file of the store itself lies on this machine; None if there is none."""
+        content = self.get(name)
+        if content is None:
+            return None
+        if self._bucket:
+            OnDisk(self.root / name).write(content)
+        return self.root / name
+
+    def remove(self, name: str) -> None:
+        """Let a file of the store itself be gone."""
+        for blob in (self.blob(name), OnDisk(self.root / name)):
+            blob.remove()
+
+    @cached_property
+    def _bucket(self) -> Bucket | None:
+        return Bucket(self.address) if self.address else None
+
+    def _send(self, path: str, manifest: Manifest) -> None:
+        """Put an artifact that is whole here where the store is; its manifest last."""
+        if self._bucket:
+            for name in (*manifest.files, MANIFEST):
+                self._bucket.put(f"{path}/{name}", (self._inside(path) / name).read_bytes())
+
+    def _fetch_file(self, name: str, wanted: Sha256) -> None:
+        here, there = OnDisk(self.root / name), self.blob(name)
+        kept = here.read()
+        if kept is not None and sha256(kept) == wanted:
+            return
+        content = there.read()
+        if content is None:
+            raise DamagedError(f"{there} can't be read (it is not there)")
+        if sha256(content) != wanted:
+            raise DamagedError(f"{there} differs from its manifest")
+        here.write(content)
+
+    def _here(self, path: str) -> Path:
+        """Return the folder of an artifact on this machine; fetch it if it is not there."""
+        folder = self._inside(path)
+        if self._bucket and not (folder / MANIFEST).exists():
+            self.fetch(path)
+        return folder
 
     def _inside(self, path: str) -> Path:
         folder = (self.root / path).resolve()
@@ -283,62 +329,33 @@ class Store(Frozen):
         return folder
 
 
-def artifact_paths(value: Any) -> list[str]:
-    """List the paths of all artifacts in a value, however deep in mappings and sequences."""
-    if isinstance(value, Artifact):
-        return [value.path]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [path for item in value for path in artifact_paths(item)]
-    return []
+class Slot(Frozen):
+    """Where a result goes and all that it follows from."""
+
+    store: Store
+    step: str = Field(pattern=r"^[a-z_]+$")
+    label: str = Field(pattern=r"^[\w.=+,-]+$")
+    recipe: dict[str, Any]
+
+    @cached_property
+    def key(self) -> Sha256:
+        """The hash of all that the result follows from."""
+        return recipe_key(self.step, self.label, self.recipe)
+
+    @property
+    def path(self) -> str:
+        """The artifact's folder, relative to the root."""
+        return path_of(self.step, self.label, self.key)
+
+    @property
+    def checkpoint(self) -> Blob:
+        """What keeps the state of a training until its result is stored."""
+        return self.store.blob(f"{CHECKPOINTS}/{self.key}")
 
 
-def recipe_key(step: str, label: str, recipe: Mapping[str, Any]) -> Sha256:
-    """Hash all that a result follows from; equal recipes give equal keys in every process."""
-    text = json.dumps([step, label, recipe], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return _sha256(text.encode())
-
-
-def _version(content: bytes) -> int | None:
-    """Return the version of a manifest that can't be read; None where it has none."""
-    try:
-        version = json.loads(content)["schema_version"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return version if isinstance(version, int) and 0 < version < SCHEMA else None
-
-
-def _path(step: str, label: str, key: Sha256) -> str:
-    return f"{step}/{label}-{key[:KEY_CHARACTERS]}"
-
-
-def _reference(path: str, manifest: Manifest) -> Artifact:
-    tables = {name: file for name, file in manifest.files.items() if file.rows is not None}
-    return Artifact(
-        path=path,
-        files={name: file.sha256 for name, file in tables.items()},
-        rows={name: file.rows or 0 for name, file in tables.items()},
-    )
-
-
-def _arrow(table: Table) -> pa.Table:
-    """Keep NaN as NaN (not null) and leave pandas' own metadata out."""
-    if isinstance(table, pa.Table):
-        return table
-    columns: dict[str, Any] = {
-        name: pa.array(table[name].to_numpy(), from_pandas=False) for name in table.columns
-    }
-    return pa.table(columns)
-
-
-def _parquet(table: pa.Table) -> memoryview:
-    """Write a table into memory; Arrow's own sink would double, and so take twice as much."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getbuffer()
-
-
-def _sha256(content: bytes | memoryview) -> Sha256:
-    hasher: Callable[[bytes | memoryview], Any] = hashlib.sha256
-    return str(hasher(content).hexdigest())
+def _caches() -> Path:
+    """Return the folder for what is kept here of stores elsewhere."""
+    if own := os.environ.get("CYCLICAL_CACHE"):
+        return Path(own).absolute()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "cyclical"

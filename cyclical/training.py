@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from cyclical import checkpoints, updates
 from cyclical.checkpoints import Checkpoint
 from cyclical.examples import Part
+from cyclical.files import Blob
 from cyclical.learning import hopeless, least_learned
 from cyclical.plans import Epoch, Training, lay_out
 from cyclical.updates import Updates
@@ -68,7 +68,7 @@ def train(
     on_progress: Callable[[Progress], None] = lambda _: None,
     *,
     test: Part | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Blob | None = None,
     architecture: str = "",
 ) -> Outcome:
     """Train a fresh model and score it after every epoch.

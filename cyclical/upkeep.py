@@ -15,18 +15,9 @@ from pathlib import Path
 from cyclical import checkpoints, files, ledger, results
 from cyclical.errors import InputError, one_line
 from cyclical.ledger import Header
+from cyclical.manifests import KEY_CHARACTERS, MANIFEST, Artifact, DamagedError, OtherVersionError
 from cyclical.steps import NEEDS
-from cyclical.store import (
-    CHECKPOINTS,
-    KEY_CHARACTERS,
-    MANIFEST,
-    RECORDS,
-    RUNS,
-    Artifact,
-    DamagedError,
-    OtherVersionError,
-    Store,
-)
+from cyclical.store import CHECKPOINTS, RECORDS, RUNS, Store
 
 NAME = re.compile(rf"[\w.=+,-]+-[0-9a-f]{{{KEY_CHARACTERS}}}")
 KEPT_RUNS = 10
@@ -51,7 +42,8 @@ class Removal:
 
 def results_in(store: Store) -> list[str]:
     """List the folders of all results, also of those that are damaged."""
-    return [path for path in _folders(store) if (store.root / path / MANIFEST).exists()]
+    paths = (path for step in sorted(NEEDS) for path in store.paths(step))
+    return [path for path in paths if NAME.fullmatch(path.rpartition("/")[2])]
 
 
 def verify(store: Store) -> list[Finding]:
@@ -77,8 +69,10 @@ def discard(store: Store, findings: Iterable[Finding]) -> None:
     with ledger.locked(store.root, fcntl.LOCK_EX):
         for finding in _findings(store):
             if finding.path in paths and not (finding.path == results.LATEST and _is_told(store)):
-                path = store.root / finding.path
-                (path / MANIFEST if path.is_dir() else path).unlink(missing_ok=True)
+                if _is_result(finding.path):
+                    store.discard(finding.path)
+                else:
+                    store.remove(finding.path)
 
 
 def _is_told(store: Store) -> bool:
@@ -92,8 +86,8 @@ def _is_told(store: Store) -> bool:
 
 def not_made_again(store: Store, findings: Iterable[Finding]) -> list[str]:
     """List the results that were damaged, were put away, and are not there now."""
-    paths = {finding.path for finding in findings if (store.root / finding.path).is_dir()}
-    return sorted(path for path in paths if not (store.root / path / MANIFEST).exists())
+    paths = {finding.path for finding in findings if _is_result(finding.path)}
+    return sorted(path for path in paths if not store.blob(f"{path}/{MANIFEST}").read())
 
 
 def to_repeat(store: Store, findings: Iterable[Finding]) -> list[Header]:
@@ -119,9 +113,9 @@ def unreferenced(store: Store, last: int = KEPT_RUNS) -> list[Removal]:
     """List what no run refers to that is to be kept (see `ledger.kept`).
 
     Raises:
-        InputError: There is no store.
+        InputError: There is no store, or it is not on this machine.
     """
-    _exists(store)
+    _is_here(store)
     with ledger.locked(store.root, fcntl.LOCK_SH):
         return _unreferenced(store, last)
 
@@ -130,9 +124,9 @@ def collect(store: Store, last: int = KEPT_RUNS) -> list[Removal]:
     """Remove what `unreferenced` lists, with nobody beginning to use it meanwhile; return it.
 
     Raises:
-        InputError: There is no store, or it can't be written.
+        InputError: There is no store, it can't be written, or it is not on this machine.
     """
-    _exists(store)
+    _is_here(store)
     store.ensure_writable()
     files.remove_abandoned(store.folders())
     with ledger.locked(store.root, fcntl.LOCK_EX):
@@ -155,8 +149,26 @@ def _remove(path: Path) -> None:
 
 
 def _exists(store: Store) -> None:
-    if not any((store.root / name).exists() for name in (RUNS, results.LATEST, *NEEDS)):
-        raise InputError(f"{store.root} holds no results: name another with --artifacts FOLDER")
+    if store.address:
+        store.ensure_writable()
+        there = any(store.paths(step) for step in NEEDS)
+    else:
+        there = any((store.root / name).exists() for name in (RUNS, results.LATEST, *NEEDS))
+    if not there:
+        raise InputError(f"{store.name} holds no results: name another with --artifacts FOLDER")
+
+
+def _is_result(path: str) -> bool:
+    return path.partition("/")[0] in NEEDS
+
+
+def _is_here(store: Store) -> None:
+    if store.address:
+        raise InputError(
+            f"nobody here knows what other machines use of {store.address}: let it expire there by "
+            f"its age; gc --artifacts {store.root} clears what is kept of it on this machine"
+        )
+    _exists(store)
 
 
 def _folders(store: Store) -> list[str]:
@@ -238,6 +250,7 @@ def _failing(
 
 def _artifact(store: Store, path: str) -> str | None:
     try:
+        store.fetch(path)
         store.check_files(path, store.manifest(path))
     except OtherVersionError:
         return None
@@ -258,7 +271,7 @@ def _record(file: Path) -> str | None:
 
 
 def _checkpoint(file: Path) -> str | None:
-    return None if checkpoints.whole(file) else f"{file} is damaged"
+    return None if checkpoints.whole(file.read_bytes()) else f"{file} is damaged"
 
 
 def _latest(store: Store, damaged: Collection[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from cyclical import naming
+from cyclical import buckets, naming
 
 T = TypeVar("T")
 MOST_SEEDS = 100
@@ -64,6 +64,12 @@ def _each_a_doubling(sizes: tuple[int, ...]) -> tuple[int, ...]:
                 f"it by doubling, unlike {low} and {high}"
             )
     return sizes
+
+
+def _place(place: str) -> str:
+    if buckets.is_address(place):
+        return buckets.checked(place)
+    return str(_path(Path(place)))
 
 
 def _policy(name: str) -> str:
@@ -123,6 +129,7 @@ Doublings = AfterValidator(_each_a_doubling)
 RatePair = Annotated[tuple[Rate, Rate], AfterValidator(_rising)]
 BatchPair = Annotated[tuple[Count, Count], AfterValidator(_doublings)]
 FilePath = Annotated[Path, AfterValidator(_path)]
+Place = Annotated[str, AfterValidator(_place)]
 
 
 class Frozen(BaseModel):

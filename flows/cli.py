@@ -58,9 +58,9 @@ def run(
         described = file.read_bytes() if file and file.is_file() else None  # it may be edited soon
         profile, chosen, settings = _chosen(file, profile, set_, seeds, artifacts)
         selection = steps.select(refresh or [], from_step, until_step)
-        store = Store(root=chosen.artifacts.absolute())
+        store = Store.at(chosen.artifacts)
         store.ensure_writable()
-        console.print(f"The {profile} experiment, with its results in {store.root}", soft_wrap=True)
+        console.print(f"The {profile} experiment, with its results in {store.name}", soft_wrap=True)
         with interruptible():
             _experiment(
                 chosen,
@@ -138,7 +138,7 @@ def plan(
         from tasks import places, planning
 
         place = places.chosen(chosen)
-        store = Store(root=chosen.artifacts.absolute())
+        store = Store.at(chosen.artifacts)
         planned = planning.Plan(store, selection, chosen, gpu=place.gpu)
         experiment.wire(stages.Stages(planned, chosen, selection.wanted))
         if as_json:
@@ -160,7 +160,7 @@ def show(
         typer.echo(json.dumps(results.Summary.model_json_schema(), indent=1))
         return
     with one_line_errors():
-        store = Store(root=artifacts.absolute())
+        store = Store.at(artifacts)
         if as_json:
             typer.echo(results.summary(store, results.latest(store)).model_dump_json(indent=1))
         else:
@@ -173,7 +173,7 @@ def report_(file: PageFile = None, artifacts: Folder = ARTIFACTS) -> None:
     from cyclical import report
 
     with one_line_errors():
-        store = Store(root=artifacts.absolute())
+        store = Store.at(artifacts)
         target = report.write(store, results.latest(store), file)
         console.print(str(target), soft_wrap=True, highlight=False, markup=False)
 
@@ -187,7 +187,7 @@ def ui(
 
     configured = bool(os.environ.get("PREFECT_API_URL"))
     with one_line_errors():
-        run = results.latest(Store(root=artifacts.absolute()))
+        run = results.latest(Store.at(artifacts))
         with server.running(lost_server):
             page = server.page(run.flow_run_id)
             console.print(page, soft_wrap=True)
@@ -207,7 +207,7 @@ def verify(
 ) -> None:
     """Check every result in the artifacts folder; exit status 1 where one is damaged."""
     with one_line_errors():
-        store = Store(root=artifacts.absolute())
+        store = Store.at(artifacts)
         found = upkeep.verify(store)
         for finding in found:
             console.print(finding.what, soft_wrap=True, highlight=False, markup=False)
@@ -226,7 +226,7 @@ def verify(
         if found:
             remedy = "cyclical run" if repair else "cyclical verify --repair"
             raise RunError(f"{len(found)} damaged: {remedy} computes them again")
-        console.print(f"{len(upkeep.results_in(store))} results in {store.root}, all whole")
+        console.print(f"{len(upkeep.results_in(store))} results in {store.name}, all whole")
 
 
 @app.command()
@@ -239,7 +239,7 @@ def gc(
 ) -> None:
     """Remove results that neither the last runs use, nor the latest of any configuration."""
     with one_line_errors():
-        store = Store(root=artifacts.absolute())
+        store = Store.at(artifacts)
         gone = (upkeep.unreferenced if dry_run else upkeep.collect)(store, keep)
         for removal in gone:
             console.print(
@@ -268,7 +268,7 @@ def _chosen(
     profile: str | None,
     pairs: list[str] | None,
     seeds: int | None,
-    artifacts: Path | None,
+    artifacts: str | None,
 ) -> tuple[str, Experiment, dict[str, Any]]:
     """Return the profile, the experiment, and its settings beside the profile.
 
@@ -277,7 +277,7 @@ def _chosen(
     in_file, settings = experiment_files.read(file) if file else (None, {})
     settings |= parse_settings(pairs or [])
     if artifacts:
-        settings["artifacts"] = str(artifacts)
+        settings["artifacts"] = artifacts
     name = profile or in_file or "quick"
     return name, resolve(name, settings, seeds), settings
 
@@ -305,7 +305,7 @@ def _experiment(chosen: Experiment, wanted: Collection[str], **parameters: Any) 
             finally:
                 APILogHandler().flush()  # while there is a server to take the rest of the log
         if own:
-            run = results.latest(Store(root=chosen.artifacts.absolute()))
+            run = results.latest(Store.at(chosen.artifacts))
             server.await_records(run.flow_run_id, len(run.points))
 
 
@@ -319,7 +319,7 @@ def _repeat(store: Store, headers: Collection[ledger.Header]) -> None:
     with interruptible(), server.running(lost_server):
         for header in headers:
             try:
-                chosen = validated(header.configuration | {"artifacts": str(store.root)})
+                chosen = validated(header.configuration | {"artifacts": store.name})
                 _experiment(
                     chosen,
                     steps.select([], None, header.until_step).wanted,

@@ -96,7 +96,7 @@ def experiment(
     selection = steps.select(refresh, from_step, until_step)
     place = places.chosen(chosen)
     machine.refuse_precision(chosen.precision, place.on_gpus)
-    store = Store(root=chosen.artifacts.absolute())
+    store = Store.at(chosen.artifacts)
     told = chosen.model_copy(update={"cluster": config.Cluster()})  # it may be gone tomorrow
     header = ledger.Header(
         flow_run_id=str(runtime.flow_run.id),

@@ -11,9 +11,9 @@ from cyclical.config import Experiment
 from cyclical.datasets import About
 from cyclical.errors import InputError
 from cyclical.learning import least_learned
+from cyclical.manifests import Artifact
 from cyclical.plans import Training, lay_out
 from cyclical.sources import Source
-from cyclical.store import Artifact
 from cyclical.values import SAVED_MODEL
 from tasks import data, pictures
 from tasks.progress import Event, observer

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cyclical import arms, line_by_line, reference
-from cyclical.store import Artifact
+from cyclical.manifests import Artifact
 from tasks import bounds as bounds_tasks
 from tasks import comparison, pictures
 from tasks.publishing import Section

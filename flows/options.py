@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-ARTIFACTS = Path("artifacts")
+ARTIFACTS = "artifacts"
 File = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="An experiment, as init writes it.")
 ]
@@ -26,9 +26,12 @@ FromStep = Annotated[
 ]
 UntilStep = Annotated[str | None, typer.Option(metavar="STEP", help="This step and what it needs.")]
 Artifacts = Annotated[
-    Path | None, typer.Option(help="The artifacts folder: --set artifacts=FOLDER.")
+    str | None,
+    typer.Option(metavar="FOLDER", help="Folder or s3://... for results: --set artifacts=FOLDER."),
 ]
-Folder = Annotated[Path, typer.Option(help="The artifacts folder.")]
+Folder = Annotated[
+    str, typer.Option(metavar="FOLDER", help="The artifacts folder, or s3://BUCKET/....")
+]
 PageFile = Annotated[
     Path | None,
     typer.Argument(

@@ -6,8 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cyclical import arms, range_test
+from cyclical.manifests import Artifact
 from cyclical.plans import Training
-from cyclical.store import Artifact
 from tasks import bounds, pictures, sweeps
 from tasks.publishing import POINT_COLUMNS, Section
 from tasks.sweeps import Runs

@@ -10,8 +10,8 @@ from prefect import Task
 
 from cyclical import arms, bounds, naming, steps
 from cyclical.config import Experiment
+from cyclical.manifests import Artifact
 from cyclical.plans import Training
-from cyclical.store import Artifact
 from flows import opinions, ranges
 from flows.loading import Loaded
 from tasks import bounds as bounds_tasks

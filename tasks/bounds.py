@@ -8,7 +8,8 @@ from prefect import task
 
 from cyclical import agreement, bounds, config, learning_clock, noise, range_test
 from cyclical.errors import InputError
-from cyclical.store import Artifact, Slot, Store
+from cyclical.manifests import Artifact
+from cyclical.store import Slot
 from tasks.caching import save
 
 
@@ -32,7 +33,7 @@ def derive_lr_bounds(
 
     with _table_of(slot, sweep) as table:
         found = find(table)
-    points = Store(root=slot.root).frame(sweep, "points.parquet")
+    points = slot.store.frame(sweep, "points.parquet")
     alone = agreement.by_seed(points, lambda table: _named(find(table), "lr_min", "lr_max"))
     tables = {"bounds.parquet": pd.DataFrame([vars(found)]), "seeds.parquet": alone}
     return save(slot, tables)
@@ -68,7 +69,7 @@ def detect_batch_bounds(
 
     with _table_of(slot, sweep) as table:
         found = find(table)
-    points = Store(root=slot.root).frame(sweep, "points.parquet")
+    points = slot.store.frame(sweep, "points.parquet")
     alone = agreement.by_seed(points, lambda table: _named(find(table), "bmin", "bmax"))
     return save(slot, {"bounds.parquet": found.table, "seeds.parquet": alone})
 
@@ -81,7 +82,7 @@ def estimate_noise(
 
     It has a row an epoch.
     """
-    epochs = Store(root=slot.root).frame(sweep, "epochs.parquet")
+    epochs = slot.store.frame(sweep, "epochs.parquet")
     of_size = epochs[epochs["batch_size"] == measured]
     histories = {int(str(seed)): of_seed for seed, of_seed in of_size.groupby("seed")}
     table = noise.noise_scale(histories, small_batch, big_batch, examples)
@@ -91,7 +92,7 @@ def estimate_noise(
 @task
 def compare_at_equal_sums(slot: Slot, sweep: Artifact, of_rates: Artifact) -> Artifact:
     """Compare batch sizes with the sweep of the rate at equal sums of rates: sums.parquet."""
-    store = Store(root=slot.root)
+    store = slot.store
     batches, rates = (store.frame(each, "epochs.parquet") for each in (sweep, of_rates))
     table = learning_clock.at_equal_sums(batches, rates, store.frame(of_rates, "sweep.parquet"))
     return save(slot, {"sums.parquet": table})
@@ -110,7 +111,7 @@ def _named(found: object, *names: str) -> dict[str, float]:
 @contextmanager
 def _table_of(slot: Slot, sweep: Artifact, name: str = "sweep.parquet") -> Iterator[pd.DataFrame]:
     """Read a sweep's table; an error about it names its file."""
-    store = Store(root=slot.root)
+    store = slot.store
     try:
         yield store.frame(sweep, name)
     except InputError as error:

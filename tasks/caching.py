@@ -1,8 +1,4 @@
-"""How a task's result is found again: by the hash of all that it follows from.
-
-Prefect's own records only mirror the store: a record holds the reference to an artifact, and is a
-hit only while the artifact's files are there and unchanged.
-"""
+"""How a task's result is found again: by the hash of all that it follows from."""
 
 import errno
 import json
@@ -13,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -22,16 +17,16 @@ from prefect.cache_policies import CacheKeyFnPolicy, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import TaskRunContext
-from prefect.filesystems import LocalFileSystem
-from prefect.results import ResultStore
-from prefect.serializers import Serializer
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from cyclical import fingerprint, machine
 from cyclical.config import Data
 from cyclical.errors import InputError, RunError, one_line
+from cyclical.manifests import Artifact
+from cyclical.parquet import Table
 from cyclical.plans import Training
-from cyclical.store import RECORDS, Artifact, DamagedError, Slot, Store, Table
+from cyclical.store import Slot, Store
+from tasks import records
 
 ARITHMETIC = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -58,27 +53,6 @@ LASTING = (  # waiting mends none of these
 )
 LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # a disk is full, or read-only
 log = logging.getLogger(__name__)
-
-
-class ArtifactSerializer(Serializer):  # Prefect refuses Serializer[Artifact]
-    """Keep the reference as JSON; on reading, refuse it unless its files are whole."""
-
-    type: str = Field(default="cyclical-artifact", frozen=True)
-    root: str
-
-    def dumps(self, obj: Artifact) -> bytes:
-        """Write the reference."""
-        return obj.model_dump_json().encode()
-
-    def loads(self, blob: bytes) -> Artifact:
-        """Read the reference and check its files; Prefect takes any exception for a miss."""
-        try:
-            artifact = Artifact.model_validate_json(blob)
-            Store(root=Path(self.root)).check(artifact)
-        except (DamagedError, ValidationError) as damage:
-            log.warning("%s: it is computed again", damage)
-            raise
-        return artifact
 
 
 def _slot_key(_: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -121,7 +95,7 @@ def slot_for(
             "machine": platform.machine(),
             "device": "GPU" if gpu else "CPU",
         }
-    return Slot(root=store.root, step=step, label=label, recipe=recipe)
+    return Slot(store=store, step=step, label=label, recipe=recipe)
 
 
 def gpu_here() -> dict[str, str]:
@@ -228,44 +202,13 @@ def bound(task: Task[..., Artifact], slot: Slot, *, refresh: bool = False) -> Ta
         cache_policy=BY_SLOT,
         persist_result=True,
         cache_result_in_memory=False,
-        result_storage=slot.root / RECORDS,
-        result_serializer=ArtifactSerializer(root=str(slot.root)),
+        result_storage=records.storage(slot.store),
+        result_serializer=records.serializer(slot.store),
         refresh_cache=refresh,
         retries=len(RETRY_SECONDS),
         retry_delay_seconds=list(RETRY_SECONDS),
         retry_condition_fn=passing,
     )
-
-
-def recorded(slot: Slot) -> bool:
-    """Tell whether the slot's artifact is whole, and bring Prefect's record in line with that.
-
-    A record that outlives its artifact must go: in a store that was copied it still names the
-    place that it came from, whose files may well be whole.
-    """
-    artifact = Store(root=slot.root).find(slot)
-    if artifact is None:
-        (slot.root / RECORDS / slot.key).unlink(missing_ok=True)
-        return False
-    slot.checkpoint.unlink(missing_ok=True)  # of a process that was killed when all was stored
-    if not _record_is_of(slot):
-        records = ResultStore(
-            result_storage=LocalFileSystem(basepath=str(slot.root / RECORDS)),
-            serializer=ArtifactSerializer(root=str(slot.root)),
-            cache_result_in_memory=False,
-        )
-        records.write(artifact, key=slot.key)
-    return True
-
-
-def _record_is_of(slot: Slot) -> bool:
-    """Tell whether there is a readable record that was made at the store's present place."""
-    try:
-        record = json.loads((slot.root / RECORDS / slot.key).read_bytes())
-        made_at: str = record["metadata"]["serializer"]["root"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return made_at == str(slot.root)
 
 
 def save(
@@ -285,7 +228,7 @@ def save(
         context = TaskRunContext.get()
         now = datetime.now(UTC)
         seconds = (now - (context.start_time if context else now)).total_seconds()
-    return Store(root=slot.root).write(
+    return slot.store.write(
         slot, tables, pictures, duration_seconds=seconds, epoch_seconds=epoch_seconds
     )
 

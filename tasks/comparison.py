@@ -6,9 +6,10 @@ import pandas as pd
 from prefect import task
 
 from cyclical import comparison, line_by_line, reference
+from cyclical.manifests import Artifact
 from cyclical.plans import Training
 from cyclical.reference import Rows
-from cyclical.store import Artifact, Slot, Store
+from cyclical.store import Slot, Store
 from tasks.caching import save
 
 
@@ -24,7 +25,7 @@ def compare(
 
     accuracy_by_epoch.parquet stacks their histories.
     """
-    store = Store(root=slot.root)
+    store = slot.store
     trained = [_trained(store, training, artifact) for training, artifact in arms]
     table = comparison.compare(trained, goal)
     return save(
@@ -50,7 +51,7 @@ def compare_with_published(
 
     `sweeps` and `published_sweeps` go by the swept column.
     """
-    store = Store(root=slot.root)
+    store = slot.store
     tables = [
         line_by_line.of_sweep(store.frame(sweep, "points.parquet"), value, published_sweeps[value])
         for value, sweep in sweeps.items()

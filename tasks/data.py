@@ -8,9 +8,10 @@ from prefect import task
 
 from cyclical import config, datasets, examples, fingerprint, saved_models, sources
 from cyclical.errors import InputError
+from cyclical.manifests import Artifact
 from cyclical.plans import Training
 from cyclical.sources import Source
-from cyclical.store import Artifact, Slot, Store
+from cyclical.store import Slot
 from tasks.caching import refuse_edited_code, save
 
 
@@ -64,7 +65,7 @@ def describe_model(
     from cyclical import models, trials
 
     refuse_edited_code(slot)
-    store = Store(root=slot.root)
+    store = slot.store
     images = examples.from_table(store.read(data, "train.parquet").slice(0, trials.IMAGES))
     saved = saved_models.kept_in(store, architecture)
     trials.tried(probes, images, classes, saved)

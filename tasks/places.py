@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import distributed
 from prefect_dask import DaskTaskRunner
 
 from cyclical.config import Experiment
+from cyclical.files import Blob
 from tasks import cluster, remote
 from tasks.caching import gpu_here
 
@@ -35,7 +35,7 @@ class Place:
             return DaskTaskRunner(address=self.address)
         return cluster.runner(self.workers, self.on_gpus)
 
-    def prepare(self, client: distributed.Client, seen: Path) -> None:
+    def prepare(self, client: distributed.Client, seen: Blob) -> None:
         """Let all workers import TensorFlow; see `cluster.prepare` and `remote.prepare`."""
         if self.address:
             remote.prepare(client, self.gpu, seen)

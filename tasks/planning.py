@@ -11,9 +11,10 @@ from prefect import Task
 from cyclical import arms, bounds, datasets, forecast
 from cyclical.config import Experiment
 from cyclical.forecast import Forecast
+from cyclical.manifests import Artifact, DamagedError, Manifest, artifact_paths
 from cyclical.plans import Training
 from cyclical.steps import NEEDS, Selection
-from cyclical.store import Artifact, DamagedError, Manifest, Slot, Store, artifact_paths
+from cyclical.store import Slot, Store
 from tasks.caching import slot_for
 from tasks.publishing import Page
 from tasks.running import not_cached

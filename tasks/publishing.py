@@ -26,7 +26,8 @@ from prefect.artifacts import (
 from cyclical import markdown, overview, report, results
 from cyclical.answers import answers, named
 from cyclical.errors import InputError, one_line
-from cyclical.store import Artifact, Store
+from cyclical.manifests import Artifact
+from cyclical.store import Store
 
 if TYPE_CHECKING:
     from cyclical.training import Progress
@@ -99,7 +100,7 @@ def publish_report(store: Store, run: results.RunRecord) -> None:
     steps = dict.fromkeys(point.step for point in run.points)
     links = ", ".join(f"[{step}](../key/{_key(step)})" for step in steps)
     sections.append(Section(f"Step by step: {links}"))
-    sections.append(Section(f"Files, on the machine that ran it: `{store.root}`"))
+    sections.append(Section(f"Files, on the machine that ran it: `{store.name}`"))
     publish(store, "report", Page(f"{run.profile}: the answers", sections))
 
 

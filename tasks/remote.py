@@ -6,7 +6,6 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ import distributed
 
 from cyclical import machine
 from cyclical.errors import InputError, RunError, one_line
+from cyclical.files import Blob
 from tasks import cluster
 from tasks.caching import code_and_versions, gpu_here
 
@@ -67,13 +67,13 @@ def described(address: str, workers: int, gpu: Mapping[str, str] | None) -> str:
     return f"{f'GPUs ({gpu[GPU.lower()]})' if gpu else 'the CPU'}, {beside}, at {address}"
 
 
-def prepare(client: distributed.Client, gpu: Mapping[str, str] | None, seen: Path) -> None:
+def prepare(client: distributed.Client, gpu: Mapping[str, str] | None, seen: Blob) -> None:
     """Let all workers, and those that join later, import TensorFlow, if they compute as we would.
 
     Args:
         client: Of the cluster.
         gpu: The kind of GPU that is to train; None for the CPU.
-        seen: A file in the artifacts folder that all workers must see.
+        seen: A file beside the artifacts that all workers must see.
 
     Raises:
         RunError: A worker would compute otherwise, or can't.
@@ -107,10 +107,10 @@ class Expected:
     environment: Mapping[str, str]
     machine: str
     gpu: Mapping[str, str] | None
-    seen: Path
+    seen: Blob
 
     @classmethod
-    def here(cls, gpu: Mapping[str, str] | None, seen: Path) -> "Expected":
+    def here(cls, gpu: Mapping[str, str] | None, seen: Blob) -> "Expected":
         """Tell what this process has."""
         from tasks.training import train
 
@@ -142,7 +142,7 @@ class Expected:
             )
         if self.gpu and gpu_here() != self.gpu:
             raise RunError(f"worker {where} has a GPU of another kind: {gpu_here()}")
-        if not self.seen.is_file():
+        if self.seen.read() is None:
             raise RunError(
                 f"worker {where} does not see {self.seen}: name a folder that all machines share "
                 "with --set artifacts=FOLDER"

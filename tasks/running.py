@@ -26,15 +26,18 @@ from prefect_dask import DaskTaskRunner
 
 from cyclical import files, ledger
 from cyclical.errors import InputError, RunError, one_line
+from cyclical.files import Blob
+from cyclical.manifests import Artifact, artifact_paths
 from cyclical.results import Point
 from cyclical.steps import NEEDS, Selection
-from cyclical.store import Artifact, Slot, Store, artifact_paths
+from cyclical.store import WRITABLE, Slot, Store
 from tasks import publishing
-from tasks.caching import bound, recorded, slot_for
+from tasks.caching import bound, slot_for
 from tasks.cluster import CLUSTER_SETTINGS
 from tasks.places import Place
 from tasks.progress import TOPIC, Event, Observer, observer
 from tasks.publishing import Page
+from tasks.records import recorded
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # Prefect gives it handlers, and leaves the root's WARNING
@@ -247,6 +250,10 @@ class Run:
             self._hung.setdefault((event.step, event.label), []).append(event.seconds)
         watch(event)
 
+    def _seen(self) -> Blob:
+        """Return a file of this run's store that whoever computes for it must see."""
+        return self.store.blob(WRITABLE) if self.store.address else files.File(self._claims.path)
+
     def _start_cluster(self) -> None:
         client = self._runner.client
         if TOPIC not in client._event_handlers:
@@ -256,7 +263,7 @@ class Run:
                 TOPIC, lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
             )
             log.info("training on %s", self.place.described())
-            self.place.prepare(client, self._claims.path)
+            self.place.prepare(client, self._seen())
             self._stack.callback(self.place.leave, client)
 
 

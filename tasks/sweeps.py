@@ -6,8 +6,9 @@ import pandas as pd
 from prefect import task
 
 from cyclical import clock, learning_clock, range_test, sweeps
+from cyclical.manifests import Artifact
 from cyclical.mean_curves import mean_curve
-from cyclical.store import Artifact, Slot, Store
+from cyclical.store import Slot
 from tasks.caching import save
 
 Points = Sequence[tuple[float, int, Artifact]]
@@ -23,7 +24,7 @@ def tabulate_sweep(
     Each is judged by its last epoch, or by so many updates at its end. epochs.parquet holds every
     epoch of every training.
     """
-    store = Store(root=slot.root)
+    store = slot.store
     ran, judged_by = {}, {}
     for swept, seed, artifact in points:
         history, iterations = (
@@ -63,7 +64,7 @@ def predict_sweep(
     least: float,
 ) -> Artifact:
     """Predict a sweep by the clock: the tables of a sweep, and clock.parquet (the run itself)."""
-    tested = Store(root=slot.root).frame(test, "range_test.parquet")
+    tested = slot.store.frame(test, "range_test.parquet")
     traces = _traces(slot, runs)
     finals = clock.finals(traces, swept, updates, epochs, range_test.diverging_rate(tested), least)
     return save(
@@ -77,5 +78,5 @@ def predict_sweep(
 
 
 def _traces(slot: Slot, runs: Runs) -> dict[int, pd.DataFrame]:
-    store = Store(root=slot.root)
+    store = slot.store
     return {seed: store.frame(artifact, "iterations.parquet") for seed, artifact in runs}

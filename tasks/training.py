@@ -7,8 +7,9 @@ from prefect import task
 
 from cyclical import examples, saved_models
 from cyclical.examples import Part
+from cyclical.manifests import Artifact
 from cyclical.plans import Training
-from cyclical.store import Artifact, Slot, Store
+from cyclical.store import Slot, Store
 from tasks.admission import admitted
 from tasks.caching import refuse_edited_code, refuse_other_arithmetic, run_name, save
 from tasks.cluster import one_training_a_gpu
@@ -39,9 +40,8 @@ def train(
 
     refuse_edited_code(slot)
     refuse_other_arithmetic(slot)
-    store = Store(root=slot.root)
-    train, validation, test = _parts(store, data.model_dump_json())
-    saved = saved_models.kept_in(store, architecture)
+    train, validation, test = _parts(slot.store, data.model_dump_json())
+    saved = saved_models.kept_in(slot.store, architecture)
     seen = len(train.labels) + len(validation.labels)
     with (
         one_training_a_gpu(),
@@ -69,7 +69,7 @@ def train(
     if outcome.test is not None:
         tables["test.parquet"] = outcome.test
     artifact = save(slot, tables, epoch_seconds=outcome.seconds)
-    slot.checkpoint.unlink(missing_ok=True)
+    slot.checkpoint.remove()
     return artifact
 
 

@@ -64,7 +64,7 @@ def trained(store: Store, seeds: int) -> list[Point]:
         history = rising(arm, 0.8).assign(train_loss=0.5, train_accuracy=0.75)
         trace = {"learning_rate": [0.001, 0.01], "batch_size": 64, "loss": 1.0, "accuracy": 0.5}
         tables = {"history.parquet": history, "iterations.parquet": pd.DataFrame(trace)}
-        slot = Slot(root=store.root, step=step, label=label, recipe=RECIPE)
+        slot = Slot(store=store, step=step, label=label, recipe=RECIPE)
         artifact = store.write(slot, tables, duration_seconds=12)
         points.append(Point(step=step, label=label, artifact=artifact))
         points.append(point(store, step, f"{label}-pictures", iterations=png(900, 900)))

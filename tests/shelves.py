@@ -12,7 +12,7 @@ from cyclical.store import Slot, Store
 
 def point(store: Store, step: str, label: str, seconds: float = 1, **content: Any) -> Point:
     """Write an artifact: tables by name, and pictures where the content is bytes."""
-    slot = Slot(root=store.root, step=step, label=label, recipe={})
+    slot = Slot(store=store, step=step, label=label, recipe={})
     tables = {f"{name}.parquet": v for name, v in content.items() if not isinstance(v, bytes)}
     pictures = {f"{name}.png": v for name, v in content.items() if isinstance(v, bytes)}
     artifact = store.write(slot, tables, pictures, duration_seconds=seconds)

@@ -14,6 +14,7 @@ from keras import layers
 from cyclical import checkpoints, datasets, networks, training, updates
 from cyclical.checkpoints import Checkpoint
 from cyclical.examples import Part
+from cyclical.files import File
 from cyclical.plans import LearningRate, Training
 from cyclical.values import Optimizer
 
@@ -73,7 +74,7 @@ def killed_in(epoch: int, chosen: Training, parts: Parts, file: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError):
-        training.train(chosen, *parts, CLASSES, kill, checkpoint=file)
+        training.train(chosen, *parts, CLASSES, kill, checkpoint=File(file))
 
 
 def assert_equal(one: training.Outcome, other: training.Outcome) -> None:
@@ -116,7 +117,7 @@ def test_a_training_killed_in_any_epoch_goes_on_to_the_same_bytes(
         CLASSES,
         lambda progress: told.append(progress.epoch),
         test=parts[1],
-        checkpoint=file,
+        checkpoint=File(file),
     )
     assert set(told) == {EPOCHS}
     assert_equal(resumed, whole)
@@ -125,14 +126,14 @@ def test_a_training_killed_in_any_epoch_goes_on_to_the_same_bytes(
 def test_the_time_before_an_interruption_counts(parts: Parts, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint"
     killed_in(3, settings(), parts, file)
-    kept = checkpoints.read(file)
+    kept = checkpoints.read(File(file))
     assert kept is not None
     done = len(kept.seconds)
     assert done == len(kept.history)
     assert kept.seconds[0] > 0
     before = 1000.0 - np.arange(done)[::-1]
-    checkpoints.write(file, Checkpoint(kept.variables, kept.history, kept.iterations, before))
-    seconds = training.train(settings(), *parts, CLASSES, checkpoint=file).seconds
+    checkpoints.write(File(file), Checkpoint(kept.variables, kept.history, kept.iterations, before))
+    seconds = training.train(settings(), *parts, CLASSES, checkpoint=File(file)).seconds
     assert seconds[:done] == before.tolist()
     assert seconds == sorted(seconds)
     assert seconds[done] > 1000
@@ -144,7 +145,7 @@ def test_a_training_that_ends_early_leaves_no_state_of_its_last_epoch(
 ) -> None:
     file = tmp_path / "checkpoint"
     rate = LearningRate(policy="constant", base_lr=1e30)
-    training.train(settings(learning_rate=rate), *parts, CLASSES, checkpoint=file)
+    training.train(settings(learning_rate=rate), *parts, CLASSES, checkpoint=File(file))
     assert not file.exists()
 
 
@@ -169,7 +170,7 @@ def test_a_damaged_file_is_told_and_the_training_begins_anew(
     killed_in(3, settings(), parts, file)
     file.write_bytes(damage(file.read_bytes()))
     with caplog.at_level(logging.WARNING):
-        resumed = training.train(settings(), *parts, CLASSES, checkpoint=file)
+        resumed = training.train(settings(), *parts, CLASSES, checkpoint=File(file))
     assert [record.getMessage() for record in caplog.records] == [
         f"{file} is damaged: the training begins anew"
     ]
@@ -180,11 +181,11 @@ def test_what_is_written_is_read_again_with_its_types(tmp_path: Path) -> None:
     history = pd.DataFrame({"epoch": np.array([1, 2]), "loss": np.array([0.1, np.nan])})
     iterations = pd.DataFrame({"loss": np.array([0.5, np.inf], np.float32)})
     given = Checkpoint(np.arange(7, dtype=np.uint8), history, iterations, np.array([1.25, 2.5]))
-    checkpoints.write(tmp_path / "checkpoint", given)
-    read = checkpoints.read(tmp_path / "checkpoint")
+    checkpoints.write(File(tmp_path / "checkpoint"), given)
+    read = checkpoints.read(File(tmp_path / "checkpoint"))
     assert read is not None
     np.testing.assert_array_equal(read.variables, given.variables)
     pd.testing.assert_frame_equal(read.history, history, check_exact=True)
     pd.testing.assert_frame_equal(read.iterations, iterations, check_exact=True)
     assert read.seconds.tolist() == [1.25, 2.5]
-    assert checkpoints.read(tmp_path / "none") is None
+    assert checkpoints.read(File(tmp_path / "none")) is None

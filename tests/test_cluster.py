@@ -10,7 +10,8 @@ import pytest
 from prefect import Task
 
 from cyclical.errors import InputError, RunError
-from cyclical.store import Artifact, Store
+from cyclical.manifests import Artifact
+from cyclical.store import Store
 from tasks import cluster
 from tasks.caching import slot_for
 from tasks.data import load_data

@@ -103,7 +103,7 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "workers": None,
         "gpus": None,
         "cluster.address": None,
-        "artifacts": Path("artifacts"),
+        "artifacts": "artifacts",
     }
 
 

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from cyclical import checkpoints, idx, ledger, results, upkeep
 from cyclical.config import Experiment
 from cyclical.errors import InputError
+from cyclical.files import File as OnDisk
+from cyclical.manifests import DamagedError, File, Manifest
 from cyclical.settings import fields, parse_settings, resolve
-from cyclical.store import DamagedError, Manifest, Slot, Store, _File
+from cyclical.store import Slot, Store
 from flows.cli import app
 
 T = TypeVar("T")
@@ -135,7 +137,7 @@ TABLE = pd.DataFrame({"x": [1.0]})
 
 
 def slot_in(store: Store) -> Slot:
-    return Slot(root=store.root, step="lr_sweep", label="lr=0.1-seed=0", recipe={"epochs": 3})
+    return Slot(store=store, step="lr_sweep", label="lr=0.1-seed=0", recipe={"epochs": 3})
 
 
 @given(CONTENT)
@@ -162,7 +164,7 @@ def test_a_manifest_names_no_file_outside_its_folder_however_well_it_is_sealed(
     artifact = store.write(slot, {"t.parquet": TABLE}, duration_seconds=1)
     told = dict(store.manifest(artifact.path))
     del told["digest"]
-    forged = Manifest.model_construct(**told | {"files": {name: _File(sha256="0" * 64, bytes=1)}})
+    forged = Manifest.model_construct(**told | {"files": {name: File(sha256="0" * 64, bytes=1)}})
     sealed = forged.model_copy(update={"digest": forged._hash()})
     (store.root / slot.path / "manifest.json").write_text(sealed.model_dump_json())
     with pytest.raises(DamagedError, match="can't be read"):
@@ -183,8 +185,8 @@ def test_any_content_of_a_checkpoint_begins_the_training_anew(
 ) -> None:
     file = tmp_path / "checkpoint"
     file.write_bytes(content)
-    assert checkpoints.read(file) is None
-    assert not checkpoints.whole(file)
+    assert checkpoints.read(OnDisk(file)) is None
+    assert not checkpoints.whole(content)
 
 
 @given(st.binary(max_size=40), st.booleans())

@@ -31,6 +31,7 @@ from cyclical import (
 )
 from cyclical.errors import InputError
 from cyclical.examples import Part
+from cyclical.files import File
 from cyclical.plans import LearningRate, Training
 from cyclical.settings import resolve
 from cyclical.values import Measure, Optimizer
@@ -427,8 +428,8 @@ def test_every_optimizer_starts_anew_and_goes_on_from_a_checkpoint(
 
     whole = training.train(chosen, part, part, CLASSES)
     with pytest.raises(KilledError):
-        training.train(chosen, part, part, CLASSES, kill, checkpoint=file)
-    resumed = training.train(chosen, part, part, CLASSES, checkpoint=file)
+        training.train(chosen, part, part, CLASSES, kill, checkpoint=File(file))
+    resumed = training.train(chosen, part, part, CLASSES, checkpoint=File(file))
     assert whole.iterations.equals(resumed.iterations)
     assert whole.history.equals(resumed.history)
     assert whole.iterations["loss"].nunique() > 3

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cyclical.store import Manifest
+from cyclical.manifests import Manifest
 from flows.cli import app
 from tests import running
 from tests.running import Ran, command, settings

@@ -14,7 +14,8 @@ from prefect import flow, runtime
 from prefect.context import SyncClientContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from cyclical.store import Artifact, Slot, Store
+from cyclical.manifests import Artifact
+from cyclical.store import Slot, Store
 from cyclical.training import Progress
 from flows.server import Patient
 from tasks import publishing
@@ -26,7 +27,7 @@ NOBODY = "http://127.0.0.1:9/api"
 @pytest.fixture
 def stored(shelf: Store) -> Artifact:
     table = pd.DataFrame({"rate": [0.1, 10.0], "loss": [0.5, math.inf], "note": ["a|b", "-"]})
-    slot = Slot(root=shelf.root, step="lr_sweep", label="sweep", recipe={})
+    slot = Slot(store=shelf, step="lr_sweep", label="sweep", recipe={})
     return shelf.write(slot, {"sweep.parquet": table}, {"a_b.png": b"PNG"}, duration_seconds=1)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from cyclical import updates
 from cyclical.errors import InputError, RunError
+from cyclical.files import File
 from cyclical.settings import resolve
 from cyclical.store import Store
 from tasks import places, remote
@@ -128,7 +129,7 @@ def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
 ) -> None:
     others.worker()
     (tmp_path / "seen").touch()
-    remote.prepare(others.client, None, tmp_path / "seen")
+    remote.prepare(others.client, None, File(tmp_path / "seen"))
     (tmp_path / "seen").unlink()
     late = others.worker()
     late.wait(SECONDS)
@@ -142,7 +143,7 @@ def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
 def test_a_worker_with_several_threads_is_refused(others: Cluster, tmp_path: Path) -> None:
     others.worker(threads=2)
     with pytest.raises(RunError, match=r"has several threads, .* --nthreads 1"):
-        remote.prepare(others.client, None, tmp_path)
+        remote.prepare(others.client, None, File(tmp_path))
 
 
 def test_workers_that_report_to_a_server_that_they_do_not_reach_are_refused(
@@ -169,7 +170,7 @@ def test_a_worker_that_offers_a_gpu_gets_the_trainings_but_must_say_which_it_is(
     assert asked.result() == on_gpu
     (tmp_path / "seen").touch()
     with pytest.raises(RunError, match="offers a GPU without CUDA_VISIBLE_DEVICES"):
-        remote.prepare(others.client, offer.gpu, tmp_path / "seen")
+        remote.prepare(others.client, offer.gpu, File(tmp_path / "seen"))
 
 
 def test_a_gpu_that_a_workers_tensorflow_can_not_use_ends_the_run(
@@ -178,7 +179,7 @@ def test_a_gpu_that_a_workers_tensorflow_can_not_use_ends_the_run(
     others.worker("--resources", "GPU=1", CUDA_VISIBLE_DEVICES="0")
     (tmp_path / "seen").touch()
     with pytest.raises(RunError, match="TensorFlow can't use the GPU of worker"):
-        remote.prepare(others.client, remote.offered(others.address).gpu, tmp_path / "seen")
+        remote.prepare(others.client, remote.offered(others.address).gpu, File(tmp_path / "seen"))
 
 
 @pytest.mark.parametrize(
@@ -188,14 +189,14 @@ def test_a_gpu_that_a_workers_tensorflow_can_not_use_ends_the_run(
         ({"versions": {"keras": "1.0"}}, "has keras .*, not 1.0"),
         ({"machine": "aarch64"}, "whose results differ"),
         ({"gpu": {"gpu": "Tesla T4"}}, "has a GPU of another kind"),
-        ({"seen": Path("/nowhere")}, "does not see /nowhere"),
+        ({"seen": File(Path("/nowhere"))}, "does not see /nowhere"),
     ],
 )
 def test_a_worker_that_would_compute_otherwise_is_refused(
     changes: Mapping[str, object], told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "seen").touch()
-    alike = remote.Expected.here(None, tmp_path / "seen")
+    alike = remote.Expected.here(None, File(tmp_path / "seen"))
     alike.refuse_unlike("x")
     with pytest.raises(RunError, match=f"^worker x .*{told}"):
         replace(alike, **changes).refuse_unlike("x")  # type: ignore[arg-type]

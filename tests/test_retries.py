@@ -16,8 +16,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from cyclical.errors import InputError, RunError
 from cyclical.ledger import Header
+from cyclical.manifests import Artifact
 from cyclical.steps import select
-from cyclical.store import Artifact, Slot, Store
+from cyclical.store import Slot, Store
 from flows.server import Patient
 from tasks.caching import save
 from tasks.places import Place

@@ -22,15 +22,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cyclical.errors import InputError
-from cyclical.store import (
-    MANIFEST,
-    Artifact,
-    DamagedError,
-    Slot,
-    Store,
-    recipe_key,
-    write_atomically,
-)
+from cyclical.manifests import MANIFEST, Artifact, DamagedError, recipe_key
+from cyclical.store import Slot, Store, write_atomically
 
 RECIPE = {"inputs": {"epochs": 3}, "code": {"cyclical.training": "ab"}, "versions": {"keras": "3"}}
 HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, np.nan], "status": ["a", "b"]})
@@ -44,7 +37,7 @@ def slot_in(
     root: Path, step: str = "lr_sweep", label: str = "lr=0.1-seed=0", **recipe: Any
 ) -> Slot:
     """Make a slot whose key is its recipe's."""
-    return Slot(root=root, step=step, label=label, recipe=RECIPE | recipe)
+    return Slot(store=Store(root=root), step=step, label=label, recipe=RECIPE | recipe)
 
 
 @pytest.fixture
@@ -167,7 +160,7 @@ import numpy as np, pandas as pd
 from cyclical.store import Slot, Store
 table = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, np.nan], "status": ["a", "b"]})
 slot = Slot.model_validate_json(sys.argv[1])
-written = Store(root=slot.root).write(slot, {"t.parquet": table}, duration_seconds=0)
+written = slot.store.write(slot, {"t.parquet": table}, duration_seconds=0)
 print(written.files["t.parquet"])
 """
     other = slot.model_copy(update={"root": shelf.root / "other"})

@@ -15,8 +15,9 @@ from cyclical.checkpoints import Checkpoint
 from cyclical.config import QUICK
 from cyclical.errors import InputError
 from cyclical.ledger import Header
+from cyclical.manifests import DamagedError
 from cyclical.results import Point
-from cyclical.store import DamagedError, Store
+from cyclical.store import Store
 from tests import shelves
 
 TABLE = pd.DataFrame({"x": [1.0, 2.0]})
@@ -36,7 +37,7 @@ def point(store: Store, label: str) -> Point:
     (store.root / ".records").mkdir(exist_ok=True)
     store.put(f".records/{key}", json.dumps(record).encode())
     state = Checkpoint(TABLE["x"].to_numpy().view("uint8"), TABLE, TABLE, 1.0)
-    checkpoints.write(store.root / ".checkpoints" / key, state)
+    checkpoints.write(store.blob(f".checkpoints/{key}"), state)
     return written
 
 

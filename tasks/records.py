@@ -1,0 +1,93 @@
+"""Prefect's own records of results, which only mirror the store.
+
+A record holds the reference to an artifact, and is a hit only while the artifact's files are there
+and unchanged.
+"""
+
+import json
+import logging
+from functools import cache
+from pathlib import Path
+
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+from prefect.results import ResultStore
+from prefect.serializers import Serializer
+from pydantic import Field, ValidationError
+
+from cyclical.files import Blob
+from cyclical.manifests import KEY_CHARACTERS, Artifact, DamagedError, sha256
+from cyclical.store import RECORDS, Slot, Store
+
+log = logging.getLogger(__name__)
+
+
+class ArtifactSerializer(Serializer):  # Prefect refuses Serializer[Artifact]
+    """Keep the reference as JSON; on reading, refuse it unless its files are whole."""
+
+    type: str = Field(default="cyclical-artifact", frozen=True)
+    root: str
+
+    def dumps(self, obj: Artifact) -> bytes:
+        """Write the reference."""
+        return obj.model_dump_json().encode()
+
+    def loads(self, blob: bytes) -> Artifact:
+        """Read the reference and check its files; Prefect takes any exception for a miss."""
+        try:
+            artifact = Artifact.model_validate_json(blob)
+            Store.at(self.root).check(artifact)
+        except (DamagedError, ValidationError) as damage:
+            log.warning("%s: it is computed again", damage)
+            raise
+        return artifact
+
+
+def serializer(store: Store) -> ArtifactSerializer:
+    """Return what reads and writes the references to a store's artifacts."""
+    return ArtifactSerializer(root=store.name)
+
+
+@cache
+def storage(store: Store) -> Path | RemoteFileSystem:
+    """Say where Prefect keeps its records: beside the artifacts, so that all machines find them.
+
+    Prefect refuses storage elsewhere that its server does not know.
+    """
+    if store.address is None:
+        return store.root / RECORDS
+    storage = RemoteFileSystem(basepath=f"{store.address}/{RECORDS}")
+    storage.save(f"cyclical-{sha256(store.address.encode())[:KEY_CHARACTERS]}", overwrite=True)
+    return storage
+
+
+def recorded(slot: Slot) -> bool:
+    """Tell whether the slot's artifact is whole, and bring Prefect's record in line with that.
+
+    A record that outlives its artifact must go: in a store that was copied it still names the
+    place that it came from, whose files may well be whole.
+    """
+    artifact = slot.store.find(slot)
+    record = slot.store.blob(f"{RECORDS}/{slot.key}")
+    if artifact is None:
+        record.remove()
+        return False
+    if not _is_of(slot.store, record):
+        slot.checkpoint.remove()  # of a process that was killed when all was stored
+        place = storage(slot.store)
+        ResultStore(
+            result_storage=LocalFileSystem(basepath=str(place))
+            if isinstance(place, Path)
+            else place,
+            serializer=serializer(slot.store),
+            cache_result_in_memory=False,
+        ).write(artifact, key=slot.key)
+    return True
+
+
+def _is_of(store: Store, record: Blob) -> bool:
+    """Tell whether there is a readable record that was made at the store's present place."""
+    try:
+        made_at: str = json.loads(record.read() or b"")["metadata"]["serializer"]["root"]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return made_at == store.name
