@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).parent
 NOT_MEANT = frozenset(
     f"cyclical{name}"
     for name in (
-        *("", ".buckets", ".config", ".files", ".fingerprint", ".manifests", ".memory"),
+        *("", ".buckets", ".config", ".copies", ".files", ".fingerprint", ".manifests", ".memory"),
         *(".parquet", ".store", ".values"),
     )
 )

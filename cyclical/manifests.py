@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -87,6 +88,17 @@ def parsed(content: bytes, path: str, told: object) -> Manifest:
     if path_of(manifest.step, manifest.label, manifest.key) != path:
         raise DamagedError(f"{told} is of another key")
     return manifest
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise DamagedError unless the files in a folder are those that the manifest names."""
+    for name, file in manifest.files.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise DamagedError(f"{folder / name} can't be read ({error.strerror})") from error
+        if sha256(content) != file.sha256:
+            raise DamagedError(f"{folder / name} differs from its manifest")
 
 
 def artifact_paths(value: Any) -> list[str]:

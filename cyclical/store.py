@@ -26,6 +26,7 @@ from pydantic import Field
 
 from cyclical import parquet
 from cyclical.buckets import Bucket, Object, checked, is_address
+from cyclical.copies import Copies
 from cyclical.errors import InputError
 from cyclical.files import Blob, write_atomically
 from cyclical.files import File as OnDisk
@@ -37,6 +38,7 @@ from cyclical.manifests import (
     File,
     Manifest,
     Sha256,
+    check_files,
     parsed,
     path_of,
     recipe_key,
@@ -152,14 +154,7 @@ class Store(Frozen):
 
     def check_files(self, path: str, manifest: Manifest) -> None:
         """Raise DamagedError unless the files at `path` are those that the manifest names."""
-        folder = self._inside(path)
-        for name, file in manifest.files.items():
-            try:
-                content = (folder / name).read_bytes()
-            except OSError as error:
-                raise DamagedError(f"{folder / name} can't be read ({error.strerror})") from error
-            if sha256(content) != file.sha256:
-                raise DamagedError(f"{folder / name} differs from its manifest")
+        check_files(self._inside(path), manifest)
 
     def holds(self, artifact: Artifact) -> bool:
         """Tell whether the artifact is whole."""
@@ -231,32 +226,19 @@ class Store(Frozen):
             files=files,
         )
         write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        self._send(slot.path, manifest)
+        if self._copies:
+            self._copies.send(slot.path, manifest)
         return reference(slot.path, manifest)
 
     def fetch(self, path: str) -> None:
         """Bring what is here of an artifact elsewhere in line with what is there.
 
-        One that is whole here and gone there is put there again.
-
         Raises:
             DamagedError: It is damaged there.
         """
-        if self._bucket is None:
-            return
-        content = self._bucket.get(f"{path}/{MANIFEST}")
-        if content is None:
-            if (self._inside(path) / MANIFEST).exists():
-                manifest = self.manifest(path)
-                self.check_files(path, manifest)
-                self._send(path, manifest)
-            return
-        manifest = parsed(content, path, Object(self._bucket, f"{path}/{MANIFEST}"))
-        for name, file in manifest.files.items():
-            self._fetch_file(f"{path}/{name}", file.sha256)
-        here = OnDisk(self._inside(path) / MANIFEST)
-        if here.read() != content:
-            here.write(content)
+        self._inside(path)
+        if self._copies:
+            self._copies.fetch(path)
 
     def discard(self, path: str) -> None:
         """Take away what says that there is an artifact at a path."""
@@ -297,23 +279,9 @@ class Store(Frozen):
     def _bucket(self) -> Bucket | None:
         return Bucket(self.address) if self.address else None
 
-    def _send(self, path: str, manifest: Manifest) -> None:
-        """Put an artifact that is whole here where the store is; its manifest last."""
-        if self._bucket:
-            for name in (*manifest.files, MANIFEST):
-                self._bucket.put(f"{path}/{name}", (self._inside(path) / name).read_bytes())
-
-    def _fetch_file(self, name: str, wanted: Sha256) -> None:
-        here, there = OnDisk(self.root / name), self.blob(name)
-        kept = here.read()
-        if kept is not None and sha256(kept) == wanted:
-            return
-        content = there.read()
-        if content is None:
-            raise DamagedError(f"{there} can't be read (it is not there)")
-        if sha256(content) != wanted:
-            raise DamagedError(f"{there} differs from its manifest")
-        here.write(content)
+    @property
+    def _copies(self) -> Copies | None:
+        return Copies(self._bucket, self.root) if self._bucket else None
 
     def _here(self, path: str) -> Path:
         """Return the folder of an artifact on this machine; fetch it if it is not there."""

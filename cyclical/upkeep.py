@@ -150,7 +150,7 @@ def _remove(path: Path) -> None:
 
 def _exists(store: Store) -> None:
     if store.address:
-        store.ensure_writable()
+        store.root.mkdir(parents=True, exist_ok=True)  # for what is fetched, and its lock
         there = any(store.paths(step) for step in NEEDS)
     else:
         there = any((store.root / name).exists() for name in (RUNS, results.LATEST, *NEEDS))

@@ -225,7 +225,8 @@ def test_every_field_that_sets_a_batch_size_is_named_with_its_largest() -> None:
         ("comparison.goal", 1, 1.0),
         ("seeds", [3, 1], (3, 1)),
         ("workers", 4, 4),
-        ("artifacts", "/tmp/a", Path("/tmp/a")),
+        ("artifacts", "/tmp/a", "/tmp/a"),
+        ("artifacts", "s3://bucket/a/", "s3://bucket/a"),
     ],
 )
 def test_setting_a_field_changes_that_field_alone(field: str, value: Any, expected: Any) -> None:
