@@ -34,6 +34,14 @@ def until(look: Callable[[], T | None], seconds: float, what: str) -> T:
     return pytest.fail(f"{what} within {seconds:.0f} s")
 
 
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def heed_interrupts() -> None:
     """Undo what a shell does to jobs in its background: they, and all below, ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -57,9 +65,7 @@ class Server:
     """What a user sees of a server: `make`, the `prefect` command and the HTTP API."""
 
     def __init__(self, home: Path) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = listener.getsockname()[1]
+        self.port = free_port()
         self.home = home
         url = f"http://127.0.0.1:{self.port}/api"
         self.api = httpx.Client(base_url=url, transport=Patient(), timeout=30)
