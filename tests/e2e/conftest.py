@@ -10,7 +10,10 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import running
+from tests.e2e import postgres
+from tests.e2e.postgres import Database
 from tests.e2e.serving import Server, until
+from tests.e2e.team import GIVEN, Team, services
 from tests.running import SMALL
 
 LONGER = {"lr_sweep.epochs": 12, "workers": 2}
@@ -79,3 +82,29 @@ def browser() -> Iterator[Browser]:
         )
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """Start PostgreSQL as the service `database` has it."""
+    service = services("compose.yaml", GIVEN)["database"]
+    given = service["environment"]
+    with postgres.serving(given["POSTGRES_USER"], given["POSTGRES_PASSWORD"]) as database:
+        database.done("createdb", given["POSTGRES_DB"])
+        check = service["healthcheck"]["test"]
+        assert check[:4] == ["CMD", "pg_isready", "--host", "127.0.0.1"]
+        database.done("pg_isready", *check[4:])
+        yield database
+
+
+@pytest.fixture(scope="session")
+def team(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Start Prefect's server as the service `server` has it."""
+    team = Team(tmp_path_factory.mktemp("team"), database)
+    try:
+        team.start()
+        yield team
+    finally:
+        if "server" in team.started:
+            team.kill()
+        team.api.close()

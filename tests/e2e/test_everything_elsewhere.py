@@ -11,7 +11,7 @@ import pytest
 import s3fs
 
 from tests import buckets, running
-from tests.e2e.test_team_server import GIVEN, Team
+from tests.e2e.team import GIVEN, Team
 from tests.running import ROOT
 from tests.test_remote import Cluster, until
 
