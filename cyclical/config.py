@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field
 
+from cyclical.clusters import Cluster
 from cyclical.values import (
     BatchPair,
     Count,
@@ -232,15 +233,6 @@ class Arms(Frozen):
     seeds: Seeds | None = None
 
 
-class Cluster(Frozen):
-    """The Dask cluster that trains: that of the scheduler at `address`, such as tcp://10.0.0.1:8786.
-
-    Null is for workers of this machine.
-    """
-
-    address: Annotated[str, Field(pattern=r"^(tcp|tls)://[^\s@]+$")] | None = None
-
-
 class Experiment(Frozen):
     """The whole experiment, defaults as in the published notebook run.
 
@@ -293,10 +285,11 @@ class Experiment(Frozen):
     @pydantic.model_validator(mode="after")
     def _trains_in_one_place(self) -> Self:
         here = [name for name in ("workers", "gpus") if getattr(self, name) is not None]
-        if self.cluster.address and here:
+        elsewhere = self.cluster.address or self.cluster.kind
+        if elsewhere and here:
             raise ValueError(
-                f"{here[0]} is of this machine, and the cluster at {self.cluster.address} has its "
-                "own: leave one of them out"
+                f"{here[0]} is of this machine, and the cluster {elsewhere} has its own: leave one "
+                "of them out"
             )
         return self
 

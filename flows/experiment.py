@@ -10,7 +10,7 @@ from prefect import flow, runtime
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from cyclical import config, ledger, machine, results, steps
+from cyclical import clusters, config, ledger, machine, results, steps
 from cyclical.settings import resolve
 from cyclical.store import Store
 from cyclical.values import MOST_SEEDS
@@ -97,7 +97,7 @@ def experiment(
     place = places.chosen(chosen)
     machine.refuse_precision(chosen.precision, place.on_gpus)
     store = Store.at(chosen.artifacts)
-    told = chosen.model_copy(update={"cluster": config.Cluster()})  # it may be gone tomorrow
+    told = chosen.model_copy(update={"cluster": clusters.Cluster()})  # it may be gone tomorrow
     header = ledger.Header(
         flow_run_id=str(runtime.flow_run.id),
         profile=profile,

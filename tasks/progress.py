@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import distributed
+from prefect import runtime
 
 from cyclical.store import Slot
 
 if TYPE_CHECKING:
     from cyclical.training import Progress
-
-TOPIC = "cyclical-progress"
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,11 @@ def observed_by(observer: Observer) -> Iterator[None]:
         _observer.reset(token)
 
 
+def topic() -> str:
+    """Name what a run and its workers tell one another by: other runs may use the same cluster."""
+    return f"cyclical-{runtime.flow_run.id}"
+
+
 def observer() -> Observer:
     """Return who watches this run."""
     return _observer.get()
@@ -58,8 +62,9 @@ def teller() -> Observer:
         worker = distributed.get_worker()
     except ValueError:  # not on a cluster: nobody waits elsewhere
         return lambda _: None
+    told_by = topic()
     # Dask adds keys of its own beside the event.
-    return lambda event: worker.log_event(TOPIC, {"event": asdict(event)})
+    return lambda event: worker.log_event(told_by, {"event": asdict(event)})
 
 
 def reporter(slot: Slot, shown: "Callable[[Progress], None]") -> "Callable[[Progress], None]":

@@ -16,9 +16,10 @@ from cyclical.errors import InputError, RunError, one_line
 from cyclical.files import Blob
 from tasks import cluster
 from tasks.caching import code_and_versions, gpu_here
+from tasks.presence import CONNECT_SECONDS
+from tasks.progress import topic
 
 GPU = "GPU"  # the resource, as Dask's users name it
-CONNECT_SECONDS = 10
 
 
 class Offer(NamedTuple):
@@ -36,7 +37,7 @@ def offered(address: str) -> Offer:
         InputError: None answers, it has no workers or GPUs of several kinds, or they would not
             reach Prefect's server.
     """
-    _refuse_unreachable_server(address)
+    refuse_unreachable_server(address)
     try:
         with distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
             workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
@@ -67,20 +68,27 @@ def described(address: str, workers: int, gpu: Mapping[str, str] | None) -> str:
     return f"{f'GPUs ({gpu[GPU.lower()]})' if gpu else 'the CPU'}, {beside}, at {address}"
 
 
-def prepare(client: distributed.Client, gpu: Mapping[str, str] | None, seen: Blob) -> None:
+def prepare(
+    client: distributed.Client,
+    gpu: Mapping[str, str] | None,
+    seen: Blob,
+    *,
+    all_train: bool = False,
+) -> None:
     """Let all workers, and those that join later, import TensorFlow, if they compute as we would.
 
     Args:
         client: Of the cluster.
         gpu: The kind of GPU that is to train; None for the CPU.
         seen: A file beside the artifacts that all workers must see.
+        all_train: Of a cluster with GPUs all workers do, not only those that offer one.
 
     Raises:
         RunError: A worker would compute otherwise, or can't.
     """
     known = frozenset(client.scheduler_info(n_workers=-1)["workers"])
     try:
-        client.register_plugin(Joins(Expected.here(gpu, seen), known))
+        client.register_plugin(Joins(topic(), Expected.here(gpu, seen), known, all_train))
     except RunError:
         leave(client)
         raise
@@ -95,7 +103,7 @@ def prepare(client: distributed.Client, gpu: Mapping[str, str] | None, seen: Blo
 def leave(client: distributed.Client) -> None:
     """Prepare no more workers."""
     if client.status == "running":  # else its scheduler is gone, and the plugin with it
-        client.unregister_worker_plugin(Joins.name)
+        client.unregister_worker_plugin(topic())
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,9 @@ class Expected:
                 f"{machine.ISA}=AVX2 for the run"
             )
         if self.gpu and gpu_here() != self.gpu:
-            raise RunError(f"worker {where} has a GPU of another kind: {gpu_here()}")
+            raise RunError(
+                f"worker {where} has a GPU of another kind than {self.gpu}: {gpu_here()}"
+            )
         if self.seen.read() is None:
             raise RunError(
                 f"worker {where} does not see {self.seen}: name a folder that all machines share "
@@ -150,15 +160,15 @@ class Expected:
 
 
 class Joins(distributed.WorkerPlugin):  # type: ignore[misc]
-    """Prepare a worker of a cluster that others started.
+    """Prepare a worker of a cluster elsewhere, for the run that has this name.
 
     One that joins later and would compute otherwise leaves again: nobody else would hear of it.
     """
 
-    name = "cyclical"
-
-    def __init__(self, expected: Expected, known: frozenset[str]) -> None:
-        self.expected, self.known = expected, known
+    def __init__(
+        self, name: str, expected: Expected, known: frozenset[str], all_train: bool
+    ) -> None:
+        self.name, self.expected, self.known, self.all_train = name, expected, known, all_train
 
     def setup(self, worker: distributed.Worker) -> None:
         """Compare, take the environment over, and import TensorFlow."""
@@ -171,7 +181,7 @@ class Joins(distributed.WorkerPlugin):  # type: ignore[misc]
 
     def _set_up(self, worker: distributed.Worker) -> None:
         offers_gpu = worker.state.total_resources.get(GPU, 0) > 0
-        if self.expected.gpu and not offers_gpu:
+        if self.expected.gpu and not (offers_gpu or self.all_train):
             return  # it gets no training
         if worker.state.nthreads != 1:
             raise RunError(
@@ -181,7 +191,7 @@ class Joins(distributed.WorkerPlugin):  # type: ignore[misc]
         self.expected.refuse_unlike(worker.address)
         device = cluster.NO_GPU
         if self.expected.gpu:
-            device = os.environ.get(cluster.VISIBLE, "")
+            device = os.environ.get(cluster.VISIBLE, "").split(",")[0]  # dask-cuda names all
             if device in {"", cluster.NO_GPU}:
                 raise RunError(
                     f"worker {worker.address} offers a GPU without {cluster.VISIBLE}, which says "
@@ -200,7 +210,8 @@ class Joins(distributed.WorkerPlugin):  # type: ignore[misc]
             raise RunError(f"TensorFlow can't use the GPU of worker {worker.address}")
 
 
-def _refuse_unreachable_server(address: str) -> None:
+def refuse_unreachable_server(address: str) -> None:
+    """Raise InputError where who is at an address elsewhere would not reach Prefect's server."""
     api = os.environ.get("PREFECT_API_URL")
     if api and _is_here(api) and not _is_here(address):
         raise InputError(

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from dask import config as dask_config
 from dask.base import annotate
 from prefect import Task, runtime
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect_dask import DaskTaskRunner
 
 from cyclical import files, ledger
@@ -35,7 +36,7 @@ from tasks import publishing
 from tasks.caching import bound, slot_for
 from tasks.cluster import CLUSTER_SETTINGS
 from tasks.places import Place
-from tasks.progress import TOPIC, Event, Observer, observer
+from tasks.progress import Event, Observer, observer, topic
 from tasks.publishing import Page
 from tasks.records import recorded
 
@@ -106,12 +107,16 @@ class Run:
     header: ledger.Header
     place: Place
     _claims: ledger.Claims = field(init=False)
-    _runner: DaskTaskRunner = field(init=False)
+    _runner: DaskTaskRunner | None = field(init=False, default=None)
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
-    _waiting: list[PrefectFuture[Artifact]] = field(init=False, default_factory=list)
+    _elsewhere: ExitStack = field(init=False, default_factory=ExitStack)
+    _waiting: list[PrefectWrappedFuture[Artifact, distributed.Future]] = field(
+        init=False, default_factory=list
+    )
     _points: dict[tuple[str, str], Callable[[], Artifact]] = field(init=False, default_factory=dict)
     _states: dict[str, Callable[[], State[Any]]] = field(init=False, default_factory=dict)
     _hung: dict[tuple[str, str], list[int]] = field(init=False, default_factory=dict)
+    _gone: str = field(init=False, default="")
 
     def __enter__(self) -> Self:
         if runtime.deployment.id:
@@ -120,19 +125,21 @@ class Run:
         files.remove_abandoned(self.store.folders())
         self._claims = self._stack.enter_context(ledger.opened(self.store.root, self.header))
         self._stack.enter_context(dask_config.set(CLUSTER_SETTINGS))
-        self._runner = self.place.runner()
-        self._stack.enter_context(self._runner)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        """Let running points finish, so that nothing is lost; not when the run is interrupted."""
-        if kind is not None and not issubclass(kind, Exception):
-            return
-        for future in self._waiting:
-            future.wait()
-        if kind is None:
-            self._claims.finish()
-        self._stack.close()
+        """Let running points finish, so that nothing is lost; not when the run is interrupted.
+
+        Workers of this machine then end with this process; those elsewhere are sent away.
+        """
+        with self._elsewhere:
+            if kind is not None and not issubclass(kind, Exception):
+                return
+            for future in self._waiting:
+                future.wait()
+            if kind is None:
+                self._claims.finish()
+            self._stack.close()
 
     def here(self, step: str, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
         """Run a task in this process, or take its cached result."""
@@ -155,9 +162,9 @@ class Run:
             artifact = self._here(task, slot, inputs)
             watch(Event("cached", step, label))
             return lambda: artifact
-        self._start_cluster()
+        runner = self._runner or self._start_cluster()
         with annotate(priority=priority, resources=self.place.resources):
-            future = self._runner.submit(
+            future = runner.submit(
                 self._bound(task, slot),
                 parameters={"slot": slot, **inputs},
                 wait_for=self._before(step, inputs),
@@ -238,6 +245,8 @@ class Run:
             why = one_line(error)
             if silent and isinstance(error, distributed.KilledWorker):
                 why = f"no progress for {silent[-1]} s, at attempt {len(silent)}"
+            elif self._gone and isinstance(error, CancelledError):
+                why = self._gone
             raise RunError(
                 f"{slot.step} {slot.label} failed ({why}); what was finished "
                 "is kept, and the next run goes on from there"
@@ -254,17 +263,24 @@ class Run:
         """Return a file of this run's store that whoever computes for it must see."""
         return self.store.blob(WRITABLE) if self.store.address else files.File(self._claims.path)
 
-    def _start_cluster(self) -> None:
-        client = self._runner.client
-        if TOPIC not in client._event_handlers:
-            watch = observer()
-            here = copy_context()  # where Prefect knows which flow run it is
-            client.subscribe_topic(
-                TOPIC, lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
-            )
-            log.info("training on %s", self.place.described())
-            self.place.prepare(client, self._seen())
-            self._stack.callback(self.place.leave, client)
+    def _start_cluster(self) -> DaskTaskRunner:
+        self.place = self._elsewhere.enter_context(self.place.opened())
+        self._runner = runner = self._stack.enter_context(self.place.runner())
+        watch = observer()
+        here = copy_context()  # where Prefect knows which flow run it is
+        runner.client.subscribe_topic(
+            topic(), lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
+        )
+        log.info("training on %s", self.place.described())
+        self._stack.enter_context(self.place.prepared(runner.client, self._seen(), self._give_up))
+        return runner
+
+    def _give_up(self, why: str) -> None:
+        """Wait no longer for what a cluster without workers was to train."""
+        self._gone = why
+        futures = [point.wrapped_future for point in self._waiting]
+        if self._runner:
+            self._runner.client.cancel([each for each in futures if not each.done()], force=True)
 
 
 def _bounds_of(step: str) -> tuple[str, ...]:

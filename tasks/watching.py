@@ -12,7 +12,7 @@ import distributed
 from distributed.utils import sync
 
 from cyclical.store import Slot
-from tasks.progress import TOPIC, Event
+from tasks.progress import Event, topic
 
 if TYPE_CHECKING:
     from cyclical.training import Progress
@@ -74,6 +74,7 @@ def watched(slot: Slot, examples: int) -> Iterator["Callable[[Progress], None]"]
     except ValueError:  # not on a cluster: it is the user's to end
         yield lambda _: None
         return
+    told_by = topic()
 
     def cut_off(seconds: int) -> None:
         event = Event("hung", slot.step, slot.label, seconds=seconds)
@@ -81,7 +82,7 @@ def watched(slot: Slot, examples: int) -> Iterator["Callable[[Progress], None]"]
             sync(
                 worker.loop,
                 worker.scheduler.log_event,
-                topic=TOPIC,
+                topic=told_by,
                 msg={"event": asdict(event)},
                 callback_timeout=TELL_SECONDS,
             )

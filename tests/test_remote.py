@@ -140,6 +140,37 @@ def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
     assert sorted(prepared.values()) == [False, True]
 
 
+def test_runs_that_share_a_cluster_prepare_and_leave_its_workers_each_for_itself(
+    others: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seen").touch()
+    for run in ("one", "other"):
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", run)
+        remote.prepare(others.client, None, tmp_path / "seen")
+    remote.leave(others.client)
+    (tmp_path / "seen").unlink()
+    others.worker().wait(SECONDS)  # the first run still refuses it
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "one")
+    remote.leave(others.client)
+
+
+def test_a_run_ends_when_no_worker_has_been_there_for_so_long(
+    others: Cluster, fashion_mnist: Path, prefect_server: None, tmp_path: Path
+) -> None:
+    victim = others.worker()
+    there = {"cluster__address": others.address, "cluster__wait_minutes": 0.05}
+    with ThreadPoolExecutor() as pool:
+        options = ("--until-step", "lr_bounds")
+        ran = pool.submit(
+            running.run, tmp_path / "artifacts", *options, **there, workers=None, gpus=None
+        )
+        until(lambda: any(others.client.processing().values()), "no training began")
+        victim.kill()
+    assert ran.result().status == 1
+    [line] = ran.result().error.splitlines()
+    assert "failed (the cluster has had no worker for 0.05 minutes); what was finished" in line
+
+
 def test_a_worker_with_several_threads_is_refused(others: Cluster, tmp_path: Path) -> None:
     others.worker(threads=2)
     with pytest.raises(RunError, match=r"has several threads, .* --nthreads 1"):
@@ -180,6 +211,15 @@ def test_a_gpu_that_a_workers_tensorflow_can_not_use_ends_the_run(
     (tmp_path / "seen").touch()
     with pytest.raises(RunError, match="TensorFlow can't use the GPU of worker"):
         remote.prepare(others.client, remote.offered(others.address).gpu, File(tmp_path / "seen"))
+
+
+def test_of_a_cluster_of_the_runs_own_every_worker_must_have_the_gpu(
+    others: Cluster, tmp_path: Path
+) -> None:
+    others.worker()
+    (tmp_path / "seen").touch()
+    with pytest.raises(RunError, match=r"GPU of another kind than .*T4.*: .*unknown"):
+        remote.prepare(others.client, {"gpu": "T4"}, tmp_path / "seen", all_train=True)
 
 
 @pytest.mark.parametrize(

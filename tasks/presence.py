@@ -1,0 +1,61 @@
+"""Whether a cluster elsewhere has workers: the first is waited for, and without any a run ends."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import distributed
+from distributed.exceptions import WorkerStartTimeoutError
+
+from cyclical.errors import RunError, one_line
+
+CONNECT_SECONDS = 10
+ASK_SECONDS = 5
+
+
+def await_first(address: str, minutes: float, kind: str) -> tuple[str, ...]:
+    """Wait until a cluster that was just started has a worker; return the addresses of all.
+
+    Raises:
+        RunError: None joins within so many minutes, or the scheduler is of no use.
+    """
+    try:
+        with distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60 * minutes)
+            return tuple(client.nthreads())
+    except WorkerStartTimeoutError as error:
+        raise RunError(
+            f"{kind} has no worker after {minutes:g} minutes: its queue (squeue, kubectl get pods) "
+            "or a worker's log says why; where they only wait longer, set cluster.wait_minutes"
+        ) from error
+    except Exception as error:  # of whatever kind its network, or its security, gives
+        raise RunError(
+            f"the scheduler of {kind} at {address} is of no use ({one_line(error)})"
+        ) from error
+
+
+@contextmanager
+def attended(
+    client: distributed.Client, minutes: float, give_up: Callable[[str], object]
+) -> Iterator[None]:
+    """Call `give_up`, again and again, once a cluster has had no worker for so many minutes."""
+    left = threading.Event()
+
+    def attend() -> None:
+        seen = time.monotonic()
+        while not left.wait(ASK_SECONDS):
+            try:
+                there = client.nthreads()
+            except Exception:  # noqa: BLE001 (the scheduler is gone, which Dask tells)
+                return
+            if there:
+                seen = time.monotonic()
+            elif time.monotonic() - seen > 60 * minutes:
+                give_up(f"the cluster has had no worker for {minutes:g} minutes")
+
+    threading.Thread(target=attend, name="attend", daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
