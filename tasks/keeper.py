@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,16 +108,28 @@ def _keep(pipe: Connection) -> None:
     atexit.register(_end_children)  # the last of what is done at exit: Dask's own comes later here
     import dask
 
+    dask.config.set(wanted.settings)
+    cluster = None
     try:
-        with dask.config.set(wanted.settings), closing(_made(wanted)) as cluster:
-            _scale(cluster, wanted.workers)
-            pipe.send(cluster.scheduler_address)
-            leave.wait()
+        cluster = _made(wanted)
+        _scale(cluster, wanted.workers)
+        pipe.send(cluster.scheduler_address)
+        leave.wait()
     except InputError as error:
         pipe.send(error)
     except Exception as error:
         pipe.send(RunError(f"{wanted.kind} with these cluster.arguments fails ({one_line(error)})"))
         raise  # uncaught, it lasts until Dask has closed, at exit, what it half made
+    finally:
+        if cluster is not None:
+            _shut(cluster, pipe)
+
+
+def _shut(cluster: "distributed.deploy.Cluster", pipe: Connection) -> None:
+    try:
+        cluster.close()
+    except Exception as error:  # noqa: BLE001 (of whatever kind the class gives)
+        pipe.send(RunError(one_line(error)))
 
 
 def _made(wanted: Wanted) -> "distributed.deploy.Cluster":

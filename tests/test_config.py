@@ -103,6 +103,11 @@ def test_the_notebook_profile_has_the_published_numbers() -> None:
         "workers": None,
         "gpus": None,
         "cluster.address": None,
+        "cluster.kind": None,
+        "cluster.arguments": {},
+        "cluster.workers": None,
+        "cluster.gpu": None,
+        "cluster.wait_minutes": 15,
         "artifacts": "artifacts",
     }
 

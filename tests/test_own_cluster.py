@@ -108,7 +108,7 @@ def has(process: psutil.Process, mark: str) -> bool:
 
 def refused(kind: str, arguments: dict[str, Any] = LOCAL) -> str:
     """Return in what line it is told that a cluster is of no use."""
-    mine = Cluster(kind=kind, arguments=arguments, workers=1)
+    mine = Cluster(kind=kind, arguments=arguments, workers=1, wait_minutes=5)
     with pytest.raises((InputError, RunError)) as caught, places.Place(1, elsewhere=mine).opened():
         pass
     assert "\n" not in str(caught.value)
@@ -213,7 +213,7 @@ def test_arguments_that_a_class_does_not_take_are_told(mark: str) -> None:
 def test_workers_that_never_come_are_waited_for_so_long_and_no_longer(mark: str) -> None:
     late = keeper.Wanted("mine:Late", LOCAL, 1, {})
     with (
-        keeper.kept(late, 60) as address,
+        keeper.kept(late, 300) as address,
         pytest.raises(RunError, match=r"mine:Late has no worker after 0\.01 minutes: its queue"),
     ):
         presence.await_first(address, 0.01, "mine:Late")
