@@ -156,7 +156,7 @@ def test_a_run_whose_workers_are_refused_closes_its_cluster(
     [
         (signal.SIGINT, "mine:Late", "starting mine:Late"),
         (signal.SIGTERM, "distributed:LocalCluster", "training on"),
-        (signal.SIGKILL, "distributed:LocalCluster", "training on"),
+        (signal.SIGKILL, "mine:Late", "starting mine:Late"),
     ],
 )
 def test_a_cluster_ends_with_a_run_that_is_interrupted_or_killed(
