@@ -167,6 +167,8 @@ def _await_leave(pipe: Connection, leave: threading.Event, seconds: float) -> No
         pipe.recv()
     leave.set()
     time.sleep(seconds)
+    with suppress(OSError):
+        pipe.send(RunError(f"it took more than {seconds:g} s"))
     _end_children()
     os._exit(1)
 

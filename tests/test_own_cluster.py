@@ -219,13 +219,16 @@ def test_workers_that_never_come_are_waited_for_so_long_and_no_longer(mark: str)
         presence.await_first(address, 0.01, "mine:Late")
 
 
-def test_a_class_that_never_returns_is_waited_for_so_long_and_no_longer(mark: str) -> None:
+def test_a_class_that_never_returns_is_waited_for_so_long_and_no_longer(
+    mark: str, caplog: pytest.LogCaptureFixture
+) -> None:
     hangs = keeper.Wanted("mine:Hangs", LOCAL, 1, {}, close_seconds=1)
     with (
         pytest.raises(RunError, match=r"mine:Hangs is not started after 0\.05 minutes"),
         keeper.kept(hangs, 3),
     ):
         pass
+    assert "mine:Hangs may not be closed (it took more than 1 s)" in caplog.text
 
 
 def test_workers_that_would_not_reach_the_server_are_refused(
