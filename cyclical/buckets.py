@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import fsspec
 
 from cyclical.errors import InputError, one_line
 
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#]+")
+PROTOCOLS = ("s3", "gs", "abfs")
+"""Those of fsspec's that put a file in the place of another one whole."""
+ADDRESS = re.compile(rf"({'|'.join(PROTOCOLS)})://[^\s?#/]+(/[^\s?#]*)?")
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "s3": {
         "max_concurrency": 1,  # else a file's size is asked for before it is read
@@ -34,8 +35,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 def is_address(place: str) -> bool:
     """Tell whether a place is elsewhere, and not a folder of this machine.
 
-    >>> is_address("s3://bucket/prefix"), is_address("artifacts"), is_address("file:///tmp/x")
-    (True, False, True)
+    >>> is_address("s3://bucket/prefix"), is_address("artifacts")
+    (True, False)
     """
     return "://" in place
 
@@ -46,13 +47,16 @@ def checked(address: str) -> str:
     Raises:
         InputError: It is none, or has a password in it.
     """
-    if not ADDRESS.fullmatch(address):
-        raise InputError(f"{address!r} is no address such as s3://bucket/prefix")
-    if "@" in urlsplit(address).netloc:
-        protocol = address.partition("://")[0]
+    protocol, _, rest = address.partition("://")
+    if "@" in rest or ":" in rest.partition("/")[0]:
         raise InputError(
             f"the {protocol}:// address has a name or a password in it, which would be kept with "
             "every result: give them by the environment (docs/operations.md)"
+        )
+    if not ADDRESS.fullmatch(address):
+        raise InputError(
+            f"{address!r} is no address for results: name one such as s3://bucket/prefix, of "
+            f"{', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}"
         )
     return address.rstrip("/")
 
@@ -88,12 +92,12 @@ class Bucket:
             except FileNotFoundError:
                 return
 
-    def names(self, folder: str) -> list[str]:
-        """List the files below a folder by their names, in one request for a thousand of them."""
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the bytes of all files below a folder, in one request for a thousand of them."""
         with self._told(folder):
             root = self._path("")
-            found: list[str] = self._files.find(self._path(folder))
-        return sorted(path.removeprefix(root) for path in found)
+            found = self._files.find(self._path(folder), detail=True)
+        return {path.removeprefix(root): found[path]["size"] for path in sorted(found)}
 
     @cached_property
     def _files(self) -> fsspec.AbstractFileSystem:
@@ -102,10 +106,6 @@ class Bucket:
         options = {"use_listings_cache": False, **OPTIONS.get(protocol, {}), **defaults}
         try:
             return fsspec.filesystem(protocol, **options)
-        except ValueError:
-            raise InputError(
-                f"{self.address}: {protocol} is no protocol that fsspec knows"
-            ) from None
         except ImportError:
             extra = ".venv/bin/pip install '.[s3]'" if protocol == "s3" else "install it"
             raise InputError(f"{self.address} needs a library of fsspec's: {extra}") from None

@@ -1,7 +1,7 @@
 """Where else than on workers of this machine trainings may run: Dask clusters, as configured."""
 
-import json
 import re
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 import pydantic
@@ -12,7 +12,10 @@ from cyclical.values import REFERENCE, Count, Frozen
 SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|credential|(api|access|private)[-_]?key", re.IGNORECASE
 )
-"""What arguments are refused for: a guard against mistakes, which knows no secret by its looks."""
+"""The names of arguments that are refused: a guard against mistakes, which knows no secret by its
+looks."""
+NAMED = re.compile(r"(?:export\s+)?(\w+)=")
+URL_PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 
 
 class Cluster(Frozen):
@@ -53,9 +56,28 @@ class Cluster(Frozen):
     def _arguments_can_be_shown(self) -> Self:
         if "asynchronous" in self.arguments:
             raise ValueError("asynchronous is no argument of the user's: leave it out")
-        if found := SECRET.search(json.dumps(self.arguments)):
+        for name in _secrets("arguments", self.arguments):
             raise ValueError(
-                f"arguments name a {found[0]!r}, and Prefect's server keeps them: put that into "
-                "Dask's own configuration (docs/operations.md)"
+                f"arguments hold what looks like a secret, {name!r}, and Prefect's server keeps "
+                "them: put that into Dask's own configuration (docs/operations.md)"
             )
         return self
+
+
+def _secrets(name: str, value: JsonValue) -> Iterator[str]:
+    """Yield the names of what looks like a secret; what refers to one, by its name, does not."""
+    if isinstance(value, dict):
+        if isinstance(value.get("name"), str) and "value" in value:  # as in a pod's environment
+            yield from _secrets(str(value["name"]), value["value"])
+        for inner, each in value.items():
+            yield from _secrets(inner, each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _secrets("", each)
+    elif isinstance(value, str):
+        assigned = NAMED.match(value)
+        for told in (name, assigned[1] if assigned else ""):
+            if SECRET.search(told):
+                yield told
+        if URL_PASSWORD.search(value):
+            yield name

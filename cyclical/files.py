@@ -37,7 +37,10 @@ class File:
 
     def read(self) -> bytes | None:
         """Return its content; None if it is not there."""
-        return self.path.read_bytes() if self.path.is_file() else None
+        try:
+            return self.path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
 
     def write(self, content: bytes) -> None:
         """Replace it atomically; its folder is made where it is missing."""

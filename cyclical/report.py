@@ -45,7 +45,9 @@ def render(store: Store, run: RunRecord) -> str:
         for point in run.points:
             store.check(point.artifact)
         return _render(Reader(store, run, results.summary(store, run)))
-    except (OSError, DamagedError):
+    except (OSError, DamagedError) as error:
+        if store.address and not isinstance(error, FileNotFoundError | DamagedError):
+            raise
         raise InputError(results.GONE.format(root=store.name)) from None
 
 

@@ -198,7 +198,9 @@ def summary(store: Store, run: RunRecord) -> Summary:
     """
     try:
         return _summary(store, run)
-    except (OSError, DamagedError):
+    except (OSError, DamagedError) as error:
+        if store.address and not isinstance(error, FileNotFoundError | DamagedError):
+            raise
         raise InputError(GONE.format(root=store.name)) from None
 
 

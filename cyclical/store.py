@@ -9,8 +9,8 @@ or reads of it is kept in a folder here as well, and a manifest there is what sa
 artifact.
 """
 
+import fnmatch
 import logging
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +26,7 @@ from pydantic import Field
 
 from cyclical import parquet
 from cyclical.buckets import Bucket, Object, checked, is_address
-from cyclical.copies import Copies
+from cyclical.copies import Copies, folder_for
 from cyclical.errors import InputError
 from cyclical.files import Blob, write_atomically
 from cyclical.files import File as OnDisk
@@ -72,8 +72,7 @@ class Store(Frozen):
         """
         if isinstance(place, str) and is_address(place):
             address = checked(place)
-            name = f"{address.rpartition('/')[2]}-{sha256(address.encode())[:KEY_CHARACTERS]}"
-            return cls(root=_caches() / name, address=address)
+            return cls(root=folder_for(address), address=address)
         return cls(root=Path(place).absolute())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -103,17 +102,20 @@ class Store(Frozen):
         if self._bucket:
             self._bucket.put(WRITABLE, b"")
 
-    def find(self, slot: "Slot") -> Artifact | None:
-        """Return the slot's artifact if it is whole, else None; say why an existing one is not."""
+    def find(self, slot: "Slot", *, mend: bool = False) -> Artifact | None:
+        """Return the slot's artifact if it is whole, else None; say why an existing one is not.
+
+        Of a store elsewhere, what is whole here and gone there is put there again, to `mend` it.
+        """
         try:
-            return self.whole(slot)
+            return self.whole(slot, mend=mend)
         except DamagedError as damage:
             log.warning("%s: it is computed again", damage)
             return None
 
-    def whole(self, slot: "Slot") -> Artifact | None:
+    def whole(self, slot: "Slot", *, mend: bool = False) -> Artifact | None:
         """Return the slot's artifact, or None; raise DamagedError if one is damaged."""
-        self.fetch(slot.path)
+        self._fetch(slot.path, mend=mend)
         folder = self.root / slot.path
         if not (folder / MANIFEST).exists():
             return None
@@ -124,20 +126,28 @@ class Store(Frozen):
         return reference(slot.path, manifest)
 
     def earlier(self, step: str, label: str) -> list[tuple[Artifact, Manifest]]:
-        """List the readable artifacts of a step and label, whatever their key, the newest first."""
+        """List the readable artifacts of a step and label, whatever their key, the newest first.
+
+        The label may have wildcards, as those of file names.
+        """
+        pattern = f"{step}/{label}-{'[0-9a-f]' * KEY_CHARACTERS}"
+        if self._copies:
+            paths = fnmatch.filter(self.paths(step), pattern)
+            read = self._copies.manifest
+        else:
+            paths = [path.relative_to(self.root).as_posix() for path in self.root.glob(pattern)]
+            read = self.manifest
         found = []
-        of_label = f"{step}/{label}-"
-        for path in self.paths(step):
-            if path.startswith(of_label) and len(path) == len(of_label) + KEY_CHARACTERS:
-                with suppress(DamagedError):  # of no use here; `find` says so where it matters
-                    manifest = self.manifest(path)
-                    found.append((reference(path, manifest), manifest))
+        for path in paths:
+            with suppress(DamagedError):  # of no use here; `find` says so where it matters
+                manifest = read(path)
+                found.append((reference(path, manifest), manifest))
         return sorted(found, key=lambda each: each[1].written, reverse=True)
 
     def paths(self, step: str) -> list[str]:
         """List the folders of a step's artifacts, also of those that are damaged."""
         if self._bucket:
-            names = self._bucket.names(step)
+            names = list(self._bucket.sizes(step))
         else:
             files = (self.root / step).glob(f"*/{MANIFEST}")
             names = [file.relative_to(self.root).as_posix() for file in files]
@@ -146,7 +156,7 @@ class Store(Frozen):
 
     def check(self, artifact: Artifact) -> None:
         """Raise DamagedError unless all of the artifact's files are there and unchanged."""
-        self.fetch(artifact.path)
+        self._fetch(artifact.path)
         manifest = self.manifest(artifact.path)
         if reference(artifact.path, manifest) != artifact:
             raise DamagedError(f"{artifact.path} was computed again with another content")
@@ -165,8 +175,8 @@ class Store(Frozen):
         return True
 
     def manifest(self, path: str) -> Manifest:
-        """Read the manifest of the artifact at `path`; raise DamagedError if it is unreadable."""
-        file = self._here(path) / MANIFEST
+        """Read the manifest at `path` on this machine; raise DamagedError if it is unreadable."""
+        file = self._inside(path) / MANIFEST
         try:
             content = file.read_bytes()
         except OSError as error:
@@ -175,7 +185,7 @@ class Store(Frozen):
 
     def read(self, artifact: Artifact, name: str) -> pa.Table:
         """Read one of the artifact's Parquet files."""
-        return pq.read_table(self._here(artifact.path) / name)
+        return pq.read_table(self._here(artifact) / name)
 
     def frame(self, artifact: Artifact, name: str) -> pd.DataFrame:
         """Read one of the artifact's Parquet files as a frame."""
@@ -184,7 +194,12 @@ class Store(Frozen):
 
     def pictures(self, artifact: Artifact) -> list[Path]:
         """List the artifact's pictures."""
-        return sorted(self._here(artifact.path).glob("*.png"))
+        return sorted(self._here(artifact).glob("*.png"))
+
+    def epoch_seconds(self, training: Artifact) -> Sequence[float]:
+        """Return what a training had taken at the end of every epoch."""
+        self._here(training)
+        return self.manifest(training.path).epoch_seconds
 
     def write(
         self,
@@ -230,15 +245,12 @@ class Store(Frozen):
             self._copies.send(slot.path, manifest)
         return reference(slot.path, manifest)
 
-    def fetch(self, path: str) -> None:
-        """Bring what is here of an artifact elsewhere in line with what is there.
-
-        Raises:
-            DamagedError: It is damaged there.
-        """
-        self._inside(path)
+    def verify(self, path: str) -> None:
+        """Raise DamagedError unless all files of the artifact at a path are whole where it lies."""
         if self._copies:
-            self._copies.fetch(path)
+            self._copies.check(path)
+        else:
+            self.check_files(path, self.manifest(path))
 
     def discard(self, path: str) -> None:
         """Take away what says that there is an artifact at a path."""
@@ -283,12 +295,25 @@ class Store(Frozen):
     def _copies(self) -> Copies | None:
         return Copies(self._bucket, self.root) if self._bucket else None
 
-    def _here(self, path: str) -> Path:
-        """Return the folder of an artifact on this machine; fetch it if it is not there."""
-        folder = self._inside(path)
-        if self._bucket and not (folder / MANIFEST).exists():
-            self.fetch(path)
+    def _fetch(self, path: str, *, mend: bool = False) -> None:
+        self._inside(path)
+        if self._copies:
+            self._copies.fetch(path, mend=mend)
+
+    def _here(self, artifact: Artifact) -> Path:
+        """Return the folder of an artifact on this machine, once just this one is in it."""
+        folder = self._inside(artifact.path)
+        if self._copies and not self._is_kept(artifact):
+            self._copies.fetch(artifact.path)
+            if not self._is_kept(artifact):
+                raise DamagedError(f"{artifact.path} was computed again with another content")
         return folder
+
+    def _is_kept(self, artifact: Artifact) -> bool:
+        try:
+            return reference(artifact.path, self.manifest(artifact.path)) == artifact
+        except DamagedError:
+            return False
 
     def _inside(self, path: str) -> Path:
         folder = (self.root / path).resolve()
@@ -319,11 +344,3 @@ class Slot(Frozen):
     def checkpoint(self) -> Blob:
         """What keeps the state of a training until its result is stored."""
         return self.store.blob(f"{CHECKPOINTS}/{self.key}")
-
-
-def _caches() -> Path:
-    """Return the folder for what is kept here of stores elsewhere."""
-    if own := os.environ.get("CYCLICAL_CACHE"):
-        return Path(own).absolute()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "cyclical"

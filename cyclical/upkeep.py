@@ -243,6 +243,8 @@ def _failing(
         except FileNotFoundError:  # a run has just replaced or removed it
             continue
         except OSError as error:
+            if store.address:  # it does not answer, which damages nothing
+                raise
             what = f"{store.root / path} can't be read ({error.strerror})"
         if what:
             yield path, what
@@ -250,8 +252,7 @@ def _failing(
 
 def _artifact(store: Store, path: str) -> str | None:
     try:
-        store.fetch(path)
-        store.check_files(path, store.manifest(path))
+        store.verify(path)
     except OtherVersionError:
         return None
     except DamagedError as damage:
@@ -275,16 +276,15 @@ def _checkpoint(file: Path) -> str | None:
 
 
 def _latest(store: Store, damaged: Collection[str]) -> str | None:
-    if not (store.root / results.LATEST).exists():
+    if store.get(results.LATEST) is None:
         return None
     try:
         points = results.latest(store).points
     except InputError as error:
         return str(error)
     paths = [point.artifact.path for point in points]
-    gone = [
-        path for path in paths if path in damaged or not (store.root / path / MANIFEST).is_file()
-    ]
+    whole = set(results_in(store)) - set(damaged)
+    gone = [path for path in paths if path not in whole]
     if not gone:
         return None
     return f"the latest run's {gone[0]} is gone or damaged" + (

@@ -35,6 +35,13 @@ def await_first(address: str, minutes: float, kind: str) -> tuple[str, ...]:
         ) from error
 
 
+def _has_workers(client: distributed.Client) -> bool:
+    try:
+        return bool(client.nthreads())
+    except Exception:  # noqa: BLE001 (of whatever kind: it may be back when it is asked again)
+        return False
+
+
 @contextmanager
 def attended(
     client: distributed.Client, minutes: float, give_up: Callable[[str], object]
@@ -45,11 +52,9 @@ def attended(
     def attend() -> None:
         seen = time.monotonic()
         while not left.wait(ASK_SECONDS):
-            try:
-                there = client.nthreads()
-            except Exception:  # noqa: BLE001 (the scheduler is gone, which Dask tells)
+            if client.status == "closed":  # the scheduler is gone, which Dask tells
                 return
-            if there:
+            if _has_workers(client):
                 seen = time.monotonic()
             elif time.monotonic() - seen > 60 * minutes:
                 give_up(f"the cluster has had no worker for {minutes:g} minutes")

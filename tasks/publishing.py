@@ -100,7 +100,8 @@ def publish_report(store: Store, run: results.RunRecord) -> None:
     steps = dict.fromkeys(point.step for point in run.points)
     links = ", ".join(f"[{step}](../key/{_key(step)})" for step in steps)
     sections.append(Section(f"Step by step: {links}"))
-    sections.append(Section(f"Files, on the machine that ran it: `{store.name}`"))
+    where = "Files" if store.address else "Files, on the machine that ran it"
+    sections.append(Section(f"{where}: `{store.name}`"))
     publish(store, "report", Page(f"{run.profile}: the answers", sections))
 
 

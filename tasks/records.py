@@ -9,11 +9,12 @@ import logging
 from functools import cache
 from pathlib import Path
 
-from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+from prefect.filesystems import LocalFileSystem, WritableFileSystem
 from prefect.results import ResultStore
 from prefect.serializers import Serializer
 from pydantic import Field, ValidationError
 
+from cyclical.buckets import Bucket
 from cyclical.files import Blob
 from cyclical.manifests import KEY_CHARACTERS, Artifact, DamagedError, sha256
 from cyclical.store import RECORDS, Slot, Store
@@ -47,17 +48,37 @@ def serializer(store: Store) -> ArtifactSerializer:
     return ArtifactSerializer(root=store.name)
 
 
+class Records(WritableFileSystem):
+    """Prefect's records in a bucket: beside the artifacts, and by the same means."""
+
+    _block_type_name = "Cyclical Records"
+    _block_type_slug = "cyclical-records"
+
+    address: str
+
+    def read_path(self, path: str) -> bytes:  # type: ignore[override]  # Prefect takes both kinds
+        """Return a record; Prefect takes any exception for none."""
+        content = Bucket(self.address).get(path)
+        if content is None:
+            raise ValueError(f"there is no {path}")
+        return content
+
+    def write_path(self, path: str, content: bytes) -> None:  # type: ignore[override]
+        """Keep a record."""
+        Bucket(self.address).put(path, content)
+
+
 @cache
-def storage(store: Store) -> Path | RemoteFileSystem:
+def storage(store: Store) -> Path | Records:
     """Say where Prefect keeps its records: beside the artifacts, so that all machines find them.
 
     Prefect refuses storage elsewhere that its server does not know.
     """
     if store.address is None:
         return store.root / RECORDS
-    storage = RemoteFileSystem(basepath=f"{store.address}/{RECORDS}")
-    storage.save(f"cyclical-{sha256(store.address.encode())[:KEY_CHARACTERS]}", overwrite=True)
-    return storage
+    records = Records(address=f"{store.address}/{RECORDS}")
+    records.save(f"cyclical-{sha256(store.address.encode())[:KEY_CHARACTERS]}", overwrite=True)
+    return records
 
 
 def recorded(slot: Slot) -> bool:
@@ -66,13 +87,13 @@ def recorded(slot: Slot) -> bool:
     A record that outlives its artifact must go: in a store that was copied it still names the
     place that it came from, whose files may well be whole.
     """
-    artifact = slot.store.find(slot)
+    artifact = slot.store.find(slot, mend=True)
     record = slot.store.blob(f"{RECORDS}/{slot.key}")
     if artifact is None:
         record.remove()
         return False
+    slot.checkpoint.remove()  # of a process that was killed when all was stored
     if not _is_of(slot.store, record):
-        slot.checkpoint.remove()  # of a process that was killed when all was stored
         place = storage(slot.store)
         ResultStore(
             result_storage=LocalFileSystem(basepath=str(place))

@@ -152,10 +152,17 @@ class Expected:
             raise RunError(
                 f"worker {where} has a GPU of another kind than {self.gpu}: {gpu_here()}"
             )
-        if self.seen.read() is None:
+        try:
+            seen = self.seen.read()
+        except (InputError, OSError) as error:
             raise RunError(
-                f"worker {where} does not see {self.seen}: name a folder that all machines share "
-                "with --set artifacts=FOLDER"
+                f"worker {where} can't read {self.seen} ({one_line(error)}): start it with the "
+                "environment in which this machine can"
+            ) from error
+        if seen is None:
+            raise RunError(
+                f"worker {where} does not see {self.seen}: name a place that all machines share "
+                "with --artifacts"
             )
 
 

@@ -28,7 +28,7 @@ from prefect_dask import DaskTaskRunner
 from cyclical import files, ledger
 from cyclical.errors import InputError, RunError, one_line
 from cyclical.files import Blob
-from cyclical.manifests import Artifact, artifact_paths
+from cyclical.manifests import Artifact, DamagedError, artifact_paths
 from cyclical.results import Point
 from cyclical.steps import NEEDS, Selection
 from cyclical.store import WRITABLE, Slot, Store
@@ -183,7 +183,7 @@ class Run:
 
     def epoch_seconds(self, training: Artifact) -> Sequence[float]:
         """Return what a training had taken at the end of every epoch."""
-        return self.store.manifest(training.path).epoch_seconds
+        return self.store.epoch_seconds(training)
 
     def tell(self, line: str) -> None:
         """Tell whoever watches what was found, or what to beware of."""
@@ -208,9 +208,18 @@ class Run:
         state = self._bound(task, slot)(
             slot=slot, **inputs, wait_for=self._before(slot.step, inputs), return_state=True
         )
-        artifact: Artifact = state.result()
+        artifact = self._computed(state, slot)
         self._states[slot.path] = lambda: state
         self._points[slot.step, slot.label] = lambda: artifact
+        return artifact
+
+    def _computed(self, state: State[Any], slot: Slot) -> Artifact:
+        try:
+            artifact: Artifact = state.result()
+        except DamagedError as error:
+            raise RunError(
+                f"{slot.step} {slot.label} failed ({error}): cyclical verify --repair mends that"
+            ) from error
         return artifact
 
     def _before(self, step: str, inputs: Mapping[str, Any]) -> list[State[Any]]:

@@ -278,6 +278,7 @@ def test_what_makes_no_cluster_is_told_in_a_line(settings: dict[str, Any], said:
         {"env": {"AWS_SECRET_ACCESS_KEY": "x1y2"}},
         {"env": [{"name": "HF_TOKEN", "value": "x1y2"}]},
         {"job_script_prologue": ["export API_KEY=x1y2"]},
+        {"env": {"DATABASE": "postgres://user:x1y2@host/name"}},
     ],
 )
 def test_arguments_that_name_a_secret_are_refused_without_repeating_it(
@@ -291,6 +292,13 @@ def test_arguments_that_name_a_secret_are_refused_without_repeating_it(
 
 
 def test_arguments_may_be_lists_and_objects() -> None:
-    arguments = {"cores": 1, "job_extra_directives": ["--gres=gpu:1"], "env": {"A": None}}
+    arguments = {
+        "cores": 1,
+        "job_extra_directives": ["--gres=gpu:1"],
+        "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        "image": "registry/tokenizers",
+        "imagePullSecrets": [{"name": "registry"}],
+        "scheduler": None,
+    }
     own = {"cluster.kind": "a:B", "cluster.workers": 1, "cluster.arguments": arguments}
     assert resolve("quick", own).cluster.arguments == arguments

@@ -146,7 +146,7 @@ def test_runs_that_share_a_cluster_prepare_and_leave_its_workers_each_for_itself
     (tmp_path / "seen").touch()
     for run in ("one", "other"):
         monkeypatch.setenv("PREFECT__FLOW_RUN_ID", run)
-        remote.prepare(others.client, None, tmp_path / "seen")
+        remote.prepare(others.client, None, File(tmp_path / "seen"))
     remote.leave(others.client)
     (tmp_path / "seen").unlink()
     others.worker().wait(SECONDS)  # the first run still refuses it
@@ -219,7 +219,7 @@ def test_of_a_cluster_of_the_runs_own_every_worker_must_have_the_gpu(
     others.worker()
     (tmp_path / "seen").touch()
     with pytest.raises(RunError, match=r"GPU of another kind than .*T4.*: .*unknown"):
-        remote.prepare(others.client, {"gpu": "T4"}, tmp_path / "seen", all_train=True)
+        remote.prepare(others.client, {"gpu": "T4"}, File(tmp_path / "seen"), all_train=True)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ slot = Slot.model_validate_json(sys.argv[1])
 written = slot.store.write(slot, {"t.parquet": table}, duration_seconds=0)
 print(written.files["t.parquet"])
 """
-    other = slot.model_copy(update={"root": shelf.root / "other"})
+    other = slot.model_copy(update={"store": Store(root=shelf.root / "other")})
     ran = subprocess.run(
         [sys.executable, "-c", code, other.model_dump_json()],
         capture_output=True,
