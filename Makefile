@@ -51,6 +51,7 @@ bench: $(BIN)/.bench data  ## Measure speed, overheads and growth; SAVE=FOLDER k
 
 docs: $(BIN)/.dev  ## Write README's results anew; STORE=artifacts NAME=quick WHOLE=1 takes a finished run in first
 	$(BIN)/python -m benchmarks.docs $(if $(STORE),'$(STORE)' $(NAME)) $(if $(WHOLE),--whole)
+	$(BIN)/python -m benchmarks.scaling --write
 
 ui: $(BIN)/.run  ## Start a Prefect server with its UI; HOST=0.0.0.0 for others, with a password
 	@case "$(HOST)" in 127.*|localhost|::1) ;; *) test -n "$$PREFECT_SERVER_API_AUTH_STRING" || { echo \
