@@ -121,7 +121,7 @@ class Reader:
 
     def manifests(self) -> list[tuple[Point, Manifest]]:
         """Read the manifests of all artifacts, in the run's order."""
-        return [(point, self.store.manifest(point.artifact.path)) for point in self.run.points]
+        return [(point, self.store.manifest_of(point.artifact)) for point in self.run.points]
 
 
 def image(content: bytes, words: str, caption: str) -> Image:

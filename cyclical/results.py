@@ -289,7 +289,7 @@ def _filled(kind: type[R], row: dict[str, Any]) -> R:
 def _seconds(store: Store, run: RunRecord) -> dict[str, float]:
     """Return how long each training took: its label -> seconds."""
     return {
-        point.label: store.manifest(point.artifact.path).duration_seconds
+        point.label: store.manifest_of(point.artifact).duration_seconds
         for point in run.points
         if point.step.endswith("_training")
     }

@@ -89,7 +89,7 @@ class Plan:
     def epoch_seconds(self, training: Artifact) -> Sequence[float]:
         """Return what a training had taken at the end of every epoch, if there is one."""
         try:
-            return self.store.manifest(training.path).epoch_seconds
+            return self.store.manifest_of(training).epoch_seconds
         except DamagedError:
             return ()
 

@@ -183,7 +183,7 @@ class Run:
 
     def epoch_seconds(self, training: Artifact) -> Sequence[float]:
         """Return what a training had taken at the end of every epoch."""
-        return self.store.epoch_seconds(training)
+        return self.store.manifest_of(training).epoch_seconds
 
     def tell(self, line: str) -> None:
         """Tell whoever watches what was found, or what to beware of."""

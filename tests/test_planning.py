@@ -140,6 +140,13 @@ def test_the_time_follows_from_the_last_durations(store: Path) -> None:
     assert point["seconds"] == pytest.approx(300)
 
 
+def test_what_was_never_trained_takes_as_long_an_example_as_what_was(store: Path) -> None:
+    planned = points(store, lr_sweep__learning_rates=[10, 0.1, 0.02, 0.001])
+    [point] = [each for each in planned if each["label"] == "lr=0.02-seed=0"]
+    assert point["fate"] == "run"
+    assert point["seconds"] > 0
+
+
 def test_a_missing_ancestor_ends_it_as_it_would_end_the_run(store: Path) -> None:
     planned = plan(store, "--from-step", "batch_sweep", lr_sweep__epochs=2)
     assert planned.status == 2
