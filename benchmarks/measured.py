@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclical import results
+from cyclical.manifests import Manifest
 from cyclical.plans import Training, lay_out
-from cyclical.store import Manifest, Store
+from cyclical.store import Store
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 QUICK, NOTEBOOK = (Store(root=RESULTS / name) for name in ("quick", "notebook-sweeps"))

@@ -15,8 +15,9 @@ from prefect import Task
 
 from cyclical import datasets, results, steps
 from cyclical.config import Experiment
+from cyclical.manifests import Artifact, artifact_paths
 from cyclical.plans import Training
-from cyclical.store import Artifact, Store, artifact_paths
+from cyclical.store import Store
 from flows.experiment import wire
 from flows.stages import Stages
 from tasks.publishing import Page
