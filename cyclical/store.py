@@ -166,14 +166,6 @@ class Store(Frozen):
         """Raise DamagedError unless the files at `path` are those that the manifest names."""
         check_files(self._inside(path), manifest)
 
-    def holds(self, artifact: Artifact) -> bool:
-        """Tell whether the artifact is whole."""
-        try:
-            self.check(artifact)
-        except DamagedError:
-            return False
-        return True
-
     def manifest(self, path: str) -> Manifest:
         """Read the manifest at `path` on this machine; raise DamagedError if it is unreadable."""
         file = self._inside(path) / MANIFEST

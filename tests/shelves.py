@@ -6,6 +6,7 @@ import pandas as pd
 
 from cyclical import bounds
 from cyclical.config import QUICK
+from cyclical.manifests import Artifact, DamagedError
 from cyclical.results import Point, RunRecord
 from cyclical.store import Slot, Store
 
@@ -45,3 +46,12 @@ def run_of(*points: Point, seconds: float = 287.5) -> RunRecord:
         configuration=QUICK,
         points=points,
     )
+
+
+def holds(store: Store, artifact: Artifact) -> bool:
+    """Tell whether an artifact is whole."""
+    try:
+        store.check(artifact)
+    except DamagedError:
+        return False
+    return True

@@ -116,7 +116,7 @@ def test_a_damaged_file_beside_the_results_is_found_and_discarded(
     assert str(file) in found[0].what
     upkeep.discard(store, found)
     assert upkeep.verify(store) == []
-    assert store.holds(one.artifact)
+    assert shelves.holds(store, one.artifact)
 
 
 def test_a_record_of_another_result_is_found(whole: tuple[Store, Point]) -> None:
@@ -135,7 +135,7 @@ def test_the_latest_runs_missing_result_is_found_and_its_run_is_to_be_repeated(
     assert paths(found) == {one.artifact.path, "latest.json"}
     assert upkeep.to_repeat(store, found) == [header(1)]
     upkeep.discard(store, found)
-    assert not store.holds(one.artifact)
+    assert not shelves.holds(store, one.artifact)
     assert paths(upkeep.verify(store)) == {"latest.json"}, "it still tells what is to be run again"
     assert results.latest(store) == shelves.run_of(one)
 
@@ -191,7 +191,7 @@ def test_results_of_an_earlier_version_are_no_damage_and_no_results(store: Store
     told = json.loads(file.read_bytes())
     file.write_text(json.dumps({**told, "schema_version": 1}))
     assert upkeep.verify(store) == []
-    assert not store.holds(one.artifact)
+    assert not shelves.holds(store, one.artifact)
 
 
 def test_what_a_killed_process_left_half_done_is_no_damage(store: Store) -> None:
@@ -243,7 +243,7 @@ def test_the_latest_finished_run_keeps_its_results_also_without_a_file_of_its_ow
     one = point(store, "lr=0.1-seed=0")
     results.record(store, shelves.run_of(one))
     upkeep.collect(store, last=1)
-    assert store.holds(one.artifact)
+    assert shelves.holds(store, one.artifact)
 
 
 def test_an_unfinished_run_keeps_what_it_finished(store: Store) -> None:
@@ -266,7 +266,7 @@ def test_a_later_run_that_failed_takes_nothing_from_the_one_that_finished(store:
         ran(store, header(number), three)
     gone = paths(upkeep.collect(store, last=1))
     assert {path[-11:] for path in gone} == {"run-2.jsonl", "run-3.jsonl"}
-    assert all(store.holds(each.artifact) for each in (one, two, three))
+    assert all(shelves.holds(store, each.artifact) for each in (one, two, three))
 
 
 def test_a_live_run_keeps_all_it_uses_however_many_came_after_it(store: Store) -> None:
@@ -276,10 +276,10 @@ def test_a_live_run_keeps_all_it_uses_however_many_came_after_it(store: Store) -
         for number in range(1, 4):
             ran(store, header(number), two)
         assert one.artifact.path not in paths(upkeep.collect(store, last=1))
-        assert store.holds(one.artifact)
+        assert shelves.holds(store, one.artifact)
     assert one.artifact.path in paths(upkeep.collect(store, last=1))
-    assert not store.holds(one.artifact)
-    assert store.holds(two.artifact)
+    assert not shelves.holds(store, one.artifact)
+    assert shelves.holds(store, two.artifact)
 
 
 def test_results_of_a_run_that_can_not_be_read_stay(store: Store) -> None:
