@@ -36,7 +36,7 @@ END_SECONDS = 240
 SETTINGS = {
     "lr_sweep__epochs": 8,
     "batch_sweep__epochs": 6,
-    "data__train_images": 1000,
+    "data__train_images": 500,
     "workers": 2,
 }
 UNTIL = ("--until-step", "batch_bounds")
