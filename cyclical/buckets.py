@@ -1,4 +1,4 @@
-"""Files in a store elsewhere, such as S3: whatever fsspec has an address for.
+"""Files in a store elsewhere, such as S3, by fsspec.
 
 What the library of a file system does not mend by asking again, with limits of its own, is told in
 a line: InputError where waiting mends nothing (no access, no such bucket), OSError for the rest.
