@@ -59,7 +59,7 @@ def running(when_lost: Callable[[], object]) -> Iterator[None]:
         yield
         return
     _go_round_proxies()
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,8 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str, log: Path) 
     raise RunError(f"the Prefect server did not start: see {log}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -1,7 +1,6 @@
 """A real S3 server on the loopback interface, moto's, for tests of stores elsewhere."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,15 +11,10 @@ from pathlib import Path
 import httpx
 import s3fs
 
+from flows.server import free_port
+
 SECRET = "secret-of-the-tests-7d1f"
 SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.serving import free_port, until
+from flows.server import free_port
+from tests.e2e.serving import until
 
 
 @dataclass(frozen=True)

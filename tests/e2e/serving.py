@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.server import Patient
+from flows.server import Patient, free_port
 from tests.running import ROOT, states_of
 
 T = TypeVar("T")
@@ -32,14 +31,6 @@ def until(look: Callable[[], T | None], seconds: float, what: str) -> T:
             return found
         time.sleep(0.2)
     return pytest.fail(f"{what} within {seconds:.0f} s")
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def heed_interrupts() -> None:
