@@ -65,6 +65,7 @@ def test_replicas_differ_from_one_server_by_what_they_share() -> None:
         environment = several[name]["environment"]
         assert {each for each in environment if one.get(each) != environment[each]} == {
             "PREFECT_SERVER_DATABASE_MIGRATE_ON_START",
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
             "PREFECT_SERVER_EVENTS_MESSAGING_BROKER",
             "PREFECT_SERVER_EVENTS_MESSAGING_CACHE",
