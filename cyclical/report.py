@@ -15,7 +15,6 @@ from cyclical.answers import answers, named
 from cyclical.config import Experiment
 from cyclical.errors import InputError
 from cyclical.files import write_atomically
-from cyclical.manifests import DamagedError
 from cyclical.report_blocks import Block, Image, Reader, image
 from cyclical.report_sections import SECTIONS
 from cyclical.results import LATEST_REPORT, RunRecord
@@ -41,14 +40,10 @@ def render(store: Store, run: RunRecord) -> str:
     Raises:
         InputError: An artifact of the run is gone or damaged.
     """
-    try:
+    with results.gone_told(store):
         for point in run.points:
             store.check(point.artifact)
         return _render(Reader(store, run, results.summary(store, run)))
-    except (OSError, DamagedError) as error:
-        if store.address and not isinstance(error, FileNotFoundError | DamagedError):
-            raise
-        raise InputError(results.GONE.format(root=store.name)) from None
 
 
 def write(store: Store, run: RunRecord, target: Path | None = None) -> Path:

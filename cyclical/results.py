@@ -1,6 +1,8 @@
 """The latest run's answers, read back from the store."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -196,8 +198,15 @@ def summary(store: Store, run: RunRecord) -> Summary:
     Raises:
         InputError: An artifact of the run is gone or damaged.
     """
-    try:
+    with gone_told(store):
         return _summary(store, run)
+
+
+@contextmanager
+def gone_told(store: Store) -> Iterator[None]:
+    """Tell in a line what of a run is gone or damaged; a store that fails elsewhere is neither."""
+    try:
+        yield
     except (OSError, DamagedError) as error:
         if store.address and not isinstance(error, FileNotFoundError | DamagedError):
             raise
