@@ -158,8 +158,7 @@ class Store(Frozen):
         """Raise DamagedError unless all of the artifact's files are there and unchanged."""
         self._fetch(artifact.path)
         manifest = self.manifest(artifact.path)
-        if reference(artifact.path, manifest) != artifact:
-            raise DamagedError(f"{artifact.path} was computed again with another content")
+        _refuse_another(artifact, manifest)
         self.check_files(artifact.path, manifest)
 
     def check_files(self, path: str, manifest: Manifest) -> None:
@@ -193,8 +192,7 @@ class Store(Frozen):
         if not self._copies or self._is_kept(artifact):
             return self.manifest(artifact.path)
         manifest = self._copies.manifest(artifact.path)
-        if reference(artifact.path, manifest) != artifact:
-            raise DamagedError(f"{artifact.path} was computed again with another content")
+        _refuse_another(artifact, manifest)
         return manifest
 
     def write(
@@ -301,8 +299,7 @@ class Store(Frozen):
         folder = self._inside(artifact.path)
         if self._copies and not self._is_kept(artifact):
             self._copies.fetch(artifact.path)
-            if not self._is_kept(artifact):
-                raise DamagedError(f"{artifact.path} was computed again with another content")
+            _refuse_another(artifact, self.manifest(artifact.path))
         return folder
 
     def _is_kept(self, artifact: Artifact) -> bool:
@@ -316,6 +313,11 @@ class Store(Frozen):
         if not folder.is_relative_to(self.root.resolve()):
             raise DamagedError(f"{path} points outside the store")
         return folder
+
+
+def _refuse_another(artifact: Artifact, manifest: Manifest) -> None:
+    if reference(artifact.path, manifest) != artifact:
+        raise DamagedError(f"{artifact.path} was computed again with another content")
 
 
 class Slot(Frozen):
