@@ -56,14 +56,16 @@ class Records(WritableFileSystem):
 
     address: str
 
-    def read_path(self, path: str) -> bytes:  # type: ignore[override]  # Prefect takes both kinds
+    # Prefect awaits no method that is not async; where it calls from a thread, it says so (_sync).
+
+    def read_path(self, path: str, *, _sync: bool = True) -> bytes:  # type: ignore[override]
         """Return a record; Prefect takes any exception for none."""
         content = Bucket(self.address).get(path)
         if content is None:
             raise ValueError(f"there is no {path}")
         return content
 
-    def write_path(self, path: str, content: bytes) -> None:  # type: ignore[override]
+    def write_path(self, path: str, content: bytes, *, _sync: bool = True) -> None:  # type: ignore[override]
         """Keep a record."""
         Bucket(self.address).put(path, content)
 

@@ -1,5 +1,6 @@
 """Stores that lie elsewhere: artifacts, records and checkpoints on a real S3 server."""
 
+import asyncio
 import http.server
 import os
 import pickle
@@ -14,6 +15,7 @@ import fsspec
 import pandas as pd
 import pytest
 import s3fs
+from prefect.results import ResultStore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from cyclical import upkeep
@@ -23,7 +25,7 @@ from cyclical.manifests import Artifact, DamagedError
 from cyclical.settings import resolve
 from cyclical.store import Slot, Store
 from tasks.caching import bound
-from tasks.records import Records
+from tasks.records import Records, recorded, serializer, storage
 from tasks.training import train
 from tests import buckets, running
 
@@ -176,6 +178,23 @@ def test_what_travels_with_a_task_has_no_secret(
     task.result_storage.write_path("record", b"content")
     assert task.result_storage.read_path("record") == b"content"
     assert buckets.SECRET.encode() not in cloudpickle.dumps(task)
+
+
+def test_prefect_itself_finds_its_records_there(
+    machines: tuple[Store, Store], prefect_server: None
+) -> None:
+    one, other = machines
+    artifact = written(one)
+    with temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]}):
+        assert recorded(slot_in(one))
+        kept = ResultStore(result_storage=storage(other), serializer=serializer(other))
+    assert kept.exists(slot_in(one).key)
+    assert kept.read(slot_in(one).key).result == artifact
+    assert asyncio.run(kept.aread(slot_in(one).key)).result == artifact
+    shutil.rmtree(one.root)
+    one.remove(f"{artifact.path}/manifest.json")
+    assert not recorded(slot_in(one))
+    assert not kept.exists(slot_in(one).key)
 
 
 def test_files_of_the_store_itself_are_there_too(machines: tuple[Store, Store]) -> None:

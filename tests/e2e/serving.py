@@ -166,7 +166,16 @@ class Server:
         return ended
 
     def wait(self, run: str) -> dict[str, Any]:
-        return until(lambda: self.ended(run), RUN_SECONDS, "the run did not end")
+        return self.until_run(run, lambda: self.ended(run), RUN_SECONDS, "did not end")
+
+    def until_run(self, run: str, look: Callable[[], T | None], seconds: float, what: str) -> T:
+        """Wait for something of a run; fail with its state and with what it logged."""
+        try:
+            return until(look, seconds, f"the run {what}")
+        except pytest.fail.Exception as failure:
+            state = self.state(run)
+            said = f"it is {state['name']}: {state['message']}"
+            return pytest.fail("\n".join([str(failure), said, *self.logged(run)]))
 
     def ended(self, run: str) -> dict[str, Any] | None:
         found: dict[str, Any] = self.api.get(f"/flow_runs/{run}").json()
@@ -184,7 +193,7 @@ class Server:
             state = self.state(run)
             return state if state["name"] == name else None
 
-        return until(look, seconds, f"the run did not become {name}")
+        return self.until_run(run, look, seconds, f"did not become {name}")
 
     def attempt(self, run: str, number: int) -> dict[str, str]:
         """Return the task runs of a flow run's first, second ... attempt: name -> state."""
