@@ -113,6 +113,7 @@ class Run:
     _waiting: list[PrefectWrappedFuture[Artifact, distributed.Future]] = field(
         init=False, default_factory=list
     )
+    _told: list[threading.Event] = field(init=False, default_factory=list)
     _points: dict[tuple[str, str], Callable[[], Artifact]] = field(init=False, default_factory=dict)
     _states: dict[str, Callable[[], State[Any]]] = field(init=False, default_factory=dict)
     _hung: dict[tuple[str, str], list[int]] = field(init=False, default_factory=dict)
@@ -135,8 +136,8 @@ class Run:
         with self._elsewhere:
             if kind is not None and not issubclass(kind, Exception):
                 return
-            for future in self._waiting:
-                future.wait()
+            for told in self._told:  # who asks Dask for a result while it closes may wait for ever
+                told.wait()
             if kind is None:
                 self._claims.finish()
             self._stack.close()
@@ -170,9 +171,16 @@ class Run:
                 wait_for=self._before(step, inputs),
             )
         self._states[slot.path] = lambda: future.state
-        future.wrapped_future.add_done_callback(
-            lambda done: watch(Event(_how_it_ended(done), step, label))
-        )
+        told = threading.Event()
+
+        def tell(done: distributed.Future) -> None:
+            try:
+                watch(Event(_how_it_ended(done), step, label))
+            finally:
+                told.set()
+
+        future.wrapped_future.add_done_callback(tell)
+        self._told.append(told)
         self._waiting.append(future)
         self._points[step, label] = lambda: self._result(future, slot)
         return self._points[step, label]

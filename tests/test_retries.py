@@ -22,6 +22,7 @@ from cyclical.store import Slot, Store
 from flows.server import Patient
 from tasks.caching import save
 from tasks.places import Place
+from tasks.progress import Event, observed_by
 from tasks.running import Run
 
 HEADER = Header(flow_run_id="none", profile="quick", configuration={})
@@ -64,6 +65,7 @@ def on_the_cluster(root: Path, stumbles: dict[str, int]) -> dict[str, Exception 
 class Outcome:
     ended: dict[str, Exception | None]
     runs: dict[str, int]
+    told: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +74,17 @@ def outcome(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> O
     root = tmp_path_factory.mktemp("stumbling")
     api = os.environ["PREFECT_API_URL"]
     stumbles = {"disk": 1, "connection": 1, "missing": 9, "input": 9, "defect": 9}
-    with temporary_settings({PREFECT_API_URL: api}):
+    told: dict[str, str] = {}
+
+    def slow(event: Event) -> None:
+        time.sleep(1)  # longer than a cluster takes to close
+        told[event.label.removesuffix("-seed=0")] = event.kind
+
+    with temporary_settings({PREFECT_API_URL: api}), observed_by(slow):
         ended = on_the_cluster(root, stumbles)
         APILogHandler().flush()  # while there is a server to take the rest of the log
     runs = {over: len((root / f"{over}.tally").read_text().splitlines()) for over in stumbles}
-    return Outcome(ended, runs)
+    return Outcome(ended, runs, told.copy())
 
 
 @pytest.mark.parametrize("passing", ["disk", "connection"])
@@ -98,6 +106,14 @@ def test_wrong_input_stays_wrong_input_and_a_defect_names_its_point(outcome: Out
     assert "lr_sweep defect-seed=0 failed (TypeError: it was no number)" in str(
         outcome.ended["defect"]
     )
+
+
+def test_whoever_watches_was_told_how_every_point_ended_before_the_cluster_closed(
+    outcome: Outcome,
+) -> None:
+    assert outcome.told == {
+        over: "finished" if error is None else "failed" for over, error in outcome.ended.items()
+    }
 
 
 def test_the_log_has_what_is_tried_again_and_tracebacks_of_defects_alone(outcome: Outcome) -> None:

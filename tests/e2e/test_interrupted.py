@@ -27,7 +27,7 @@ def test_a_cancelled_run_ends_its_processes_and_gives_its_place_to_the_next(
     assert len(processes) == 3
 
     worker.prefect("flow-run", "cancel", run)
-    worker.await_state(run, "Cancelled", 15)
+    worker.await_state(run, "Cancelled", 60)  # from 30 on Prefect does not ask, but kills
     until(lambda: ended(processes), 5, "a cancelled run's processes did not end")
     assert upkeep.verify(Store(root=Path(endless["artifacts"]))) == []
 
