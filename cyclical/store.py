@@ -125,20 +125,18 @@ class Store(Frozen):
         self.check_files(slot.path, manifest)
         return reference(slot.path, manifest)
 
-    def earlier(self, step: str, label: str) -> list[tuple[Artifact, Manifest]]:
+    def earlier(
+        self, step: str, label: str, paths: Sequence[str] | None = None
+    ) -> list[tuple[Artifact, Manifest]]:
         """List the readable artifacts of a step and label, whatever their key, the newest first.
 
-        The label may have wildcards, as those of file names.
+        The label may have wildcards, as those of file names; `paths` are the step's, where they
+        are known.
         """
         pattern = f"{step}/{label}-{'[0-9a-f]' * KEY_CHARACTERS}"
-        if self._copies:
-            paths = fnmatch.filter(self.paths(step), pattern)
-            read = self._copies.manifest
-        else:
-            paths = [path.relative_to(self.root).as_posix() for path in self.root.glob(pattern)]
-            read = self.manifest
+        read = self._copies.manifest if self._copies else self.manifest
         found = []
-        for path in paths:
+        for path in fnmatch.filter(self.paths(step) if paths is None else paths, pattern):
             with suppress(DamagedError):  # of no use here; `find` says so where it matters
                 manifest = read(path)
                 found.append((reference(path, manifest), manifest))
@@ -256,6 +254,13 @@ class Store(Frozen):
         own = [self.root, *(self.root / name for name in (RECORDS, CHECKPOINTS, RUNS))]
         steps = [self.root / step for step in NEEDS]
         return own + steps + [path for step in steps for path in step.glob("*/")]
+
+    def names(self, folder: str) -> list[str]:
+        """List the whole files in a folder of the store itself: others begin with a dot."""
+        if self._bucket:
+            return list(self._bucket.sizes(folder))
+        files = (path for path in (self.root / folder).glob("[!.]*") if path.is_file())
+        return sorted(f"{folder}/{file.name}" for file in files)
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file of the store itself, such as the list of the latest run's artifacts."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cyclical import checkpoints, files, ledger, results
 from cyclical.errors import InputError, one_line
+from cyclical.files import Blob
 from cyclical.ledger import Header
 from cyclical.manifests import KEY_CHARACTERS, MANIFEST, Artifact, DamagedError, OtherVersionError
 from cyclical.steps import NEEDS
@@ -188,10 +189,10 @@ def _unreferenced(store: Store, last: int) -> list[Removal]:
     keys = {path[-KEY_CHARACTERS:] for path in used}
     paths = [path for path in _folders(store) if path not in used]
     paths += [
-        f"{folder}/{file.name}"
+        name
         for folder in (RECORDS, CHECKPOINTS)
-        for file in _files(store.root / folder)
-        if file.name[:KEY_CHARACTERS] not in keys
+        for name in store.names(folder)
+        if _key(name) not in keys
     ]
     gone = [f"{RUNS}/{run.file.name}" for run in runs if run not in staying]
     return [
@@ -219,9 +220,9 @@ def _findings(store: Store) -> list[Finding]:
     ]
     for folder, check in ((RECORDS, _record), (CHECKPOINTS, _checkpoint)):
         checks += [
-            (f"{folder}/{file.name}", lambda file=file, check=check: check(file))  # type: ignore[misc]
-            for file in _files(store.root / folder)
-            if file.name[:KEY_CHARACTERS] not in keys
+            (name, partial(check, store.blob(name)))
+            for name in store.names(folder)
+            if _key(name) not in keys
         ]
     found = [Finding(path, what) for path, what in _failing(store, checks)]
     found += [
@@ -260,19 +261,28 @@ def _artifact(store: Store, path: str) -> str | None:
     return None
 
 
-def _record(file: Path) -> str | None:
+def _record(record: Blob) -> str | None:
+    content = record.read()
+    if content is None:  # a run has just removed it
+        return None
     try:
-        told = json.loads(json.loads(file.read_bytes())["result"])
+        told = json.loads(json.loads(content)["result"])
         artifact = Artifact.model_validate(told)
     except (ValueError, LookupError, TypeError, RecursionError):
-        return f"{file} can't be read"
-    if artifact.path[-KEY_CHARACTERS:] != file.name[:KEY_CHARACTERS]:
-        return f"{file} is of another result"
+        return f"{record} can't be read"
+    if artifact.path[-KEY_CHARACTERS:] != _key(str(record)):
+        return f"{record} is of another result"
     return None
 
 
-def _checkpoint(file: Path) -> str | None:
-    return None if checkpoints.whole(file.read_bytes()) else f"{file} is damaged"
+def _checkpoint(checkpoint: Blob) -> str | None:
+    content = checkpoint.read()
+    return None if content is None or checkpoints.whole(content) else f"{checkpoint} is damaged"
+
+
+def _key(name: str) -> str:
+    """Return what the name of a record or a checkpoint has of a result's key, as its path has."""
+    return name.rpartition("/")[2][:KEY_CHARACTERS]
 
 
 def _latest(store: Store, damaged: Collection[str]) -> str | None:
@@ -290,12 +300,6 @@ def _latest(store: Store, damaged: Collection[str]) -> str | None:
     return f"the latest run's {gone[0]} is gone or damaged" + (
         f", and {len(gone) - 1} more" if len(gone) > 1 else ""
     )
-
-
-def _files(folder: Path) -> list[Path]:
-    """List the files of a folder that are whole: temporary ones begin with a dot."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
 
 
 def _bytes(path: Path) -> int:

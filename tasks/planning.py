@@ -40,6 +40,7 @@ class Plan:
     gpu: Mapping[str, str] | None
     points: list[Forecast] = field(default_factory=list)
     _open: dict[str, Forecast] = field(default_factory=dict)
+    _paths: dict[str, list[str]] = field(default_factory=dict)
     _about: datasets.About | None = None
 
     def here(self, step: str, task: Task[..., Artifact], label: str, **inputs: Any) -> Artifact:
@@ -48,7 +49,7 @@ class Plan:
         found, damage = self._find(slot)
         if found is None and step in self.selection.frozen:
             raise not_cached(step, label)
-        earlier = forecast.nearest(self.store.earlier(step, label), slot.recipe)
+        earlier = forecast.nearest(self._earlier(step, label), slot.recipe)
         waits, taken = self._waits_for(step, inputs)
         fate, why, new = self._fate(slot, found, damage, earlier and earlier[1], waits, taken=taken)
         seconds = self._seconds(earlier, inputs)
@@ -101,6 +102,12 @@ class Plan:
 
     def show_table(self, step: str, title: str, artifact: Artifact, name: str) -> None:
         """Show nothing: nothing was computed."""
+
+    def _earlier(self, step: str, label: str) -> list[tuple[Artifact, Manifest]]:
+        """List a step's earlier results of a label, of whose folders the store is asked once."""
+        if step not in self._paths:
+            self._paths[step] = self.store.paths(step)
+        return self.store.earlier(step, label, self._paths[step])
 
     def _find(self, slot: Slot) -> tuple[Artifact | None, str]:
         try:
@@ -195,7 +202,7 @@ class Plan:
     @cached_property
     def _any_pace(self) -> float | None:
         """Return the seconds an example that the newest training of any step took."""
-        found = [each for step in NEEDS for each in self.store.earlier(step, "*-seed=*")]
+        found = [each for step in NEEDS for each in self._earlier(step, "*-seed=*")]
         newest = sorted(found, key=lambda each: each[1].written, reverse=True)
         paces = (
             self._pace(*each)

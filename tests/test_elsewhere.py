@@ -241,6 +241,21 @@ def test_listing_asks_once_for_all(machines: tuple[Store, Store]) -> None:
     assert not list(other.root.rglob("*.parquet"))  # a look costs no table
 
 
+def test_verify_finds_damaged_records_and_states_there_too(machines: tuple[Store, Store]) -> None:
+    one, _ = machines
+    written(one)
+    slot_in(one).checkpoint.write(b"half a state")
+    one.blob(".records/none").write(b"half a record")
+    found = upkeep.verify(one)
+    assert [finding.path for finding in found] == [
+        f".checkpoints/{slot_in(one).key}",
+        ".records/none",
+    ]
+    assert f"{ADDRESS}/.records/none can't be read" in found[1].what
+    upkeep.discard(one, found)
+    assert upkeep.verify(one) == []
+
+
 def test_gc_clears_no_store_that_others_use(machines: tuple[Store, Store]) -> None:
     one, _ = machines
     artifact = written(one)
