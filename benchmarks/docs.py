@@ -35,6 +35,7 @@ README = ROOT / "README.md"
 MACHINE = "machine.json"
 COLUMNS = 118
 TOP = "quick"  # the run that README begins with
+ALSO = ("notebook-arms", "quick-5-seeds")  # the runs whose answers README gives too
 ABOUT = (
     "Written by `make docs` from what lies beside it: every run's report, tables and pictures. "
     "`cyclical show --artifacts docs/results/quick` reads them. Of `quick` all trainings are "
@@ -135,7 +136,7 @@ def top(folder: Path = RESULTS) -> str:
         f"```\n{_printed(store, run)}\n```",
         *(f"![{TITLES[name]}]({pictures[name]})" for name in shown),
         f"More pictures: {others}.",
-        *(_elsewhere(folder / each) for each in _runs(folder) if each.startswith(f"{TOP}-")),
+        *(_elsewhere(folder / each) for each in _runs(folder) if each in ALSO),
         f"All runs with all their pictures and tables: {', '.join(map(_link, _runs(folder)))}.",
     ]
     return "\n" + "\n\n".join(lines) + "\n\n"
@@ -164,7 +165,10 @@ def _runs(folder: Path) -> list[str]:
 def _elsewhere(folder: Path) -> str:
     """Say what another run than README's first one found."""
     store, run = _latest(folder)
-    return f"`{command(run)}` ({_link(folder.name)}) found:\n\n{_answers(store, run)}"
+    picture = _pictures(store, run, f"docs/{RESULTS.name}/{folder.name}").get("final_accuracy")
+    parts = [f"`{command(run)}` ({_link(folder.name)}) found:", _answers(store, run)]
+    parts += [f"![{TITLES['final_accuracy']}]({picture})"] if picture else []
+    return "\n\n".join(parts)
 
 
 def _link(name: str) -> str:

@@ -24,12 +24,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "max_concurrency": 1,  # else a file's size is asked for before it is read
         "config_kwargs": {
             "connect_timeout": 10,
-            "read_timeout": 60,
+            "read_timeout": 20,
             "retries": {"mode": "standard", "max_attempts": 4},
         },
     }
 }
 """What a file system is told, by its protocol, where fsspec's own configuration does not."""
+
+
+S3_RETRIES = 2
+"""How often s3fs does what boto has tried by itself: 5, its own choice, take hours in vain."""
 
 
 def is_address(place: str) -> bool:
@@ -105,10 +109,13 @@ class Bucket:
         defaults = fsspec.config.conf.get(protocol, {})
         options = {"use_listings_cache": False, **OPTIONS.get(protocol, {}), **defaults}
         try:
-            return fsspec.filesystem(protocol, **options)
+            files = fsspec.filesystem(protocol, **options)
         except ImportError:
             extra = ".venv/bin/pip install '.[s3]'" if protocol == "s3" else "install it"
             raise InputError(f"{self.address} needs a library of fsspec's: {extra}") from None
+        if protocol == "s3":
+            files.retries = S3_RETRIES
+        return files
 
     def _path(self, name: str) -> str:
         root: str = self._files._strip_protocol(self.address)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cyclical.errors import InputError
 from cyclical.files import Blob
 
 COST_SHARE = 50  # times as long as it took passes before the next is written
@@ -58,8 +59,9 @@ class Keeper:
             return
         try:
             write(self._file, state())
-        except OSError as error:
-            log.warning("%s can't be written (%s)", self._file, error.strerror)
+        except (InputError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            log.warning("%s can't be written (%s)", self._file, why)
         self._written = time.monotonic()
         self._cost = self._written - began
 

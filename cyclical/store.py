@@ -128,10 +128,9 @@ class Store(Frozen):
     def earlier(
         self, step: str, label: str, paths: Sequence[str] | None = None
     ) -> list[tuple[Artifact, Manifest]]:
-        """List the readable artifacts of a step and label, whatever their key, the newest first.
+        """List a step's readable artifacts of a label (with wildcards), the newest first.
 
-        The label may have wildcards, as those of file names; `paths` are the step's, where they
-        are known.
+        `paths` are the step's, where they are known.
         """
         pattern = f"{step}/{label}-{'[0-9a-f]' * KEY_CHARACTERS}"
         read = self._copies.manifest if self._copies else self.manifest
@@ -302,16 +301,19 @@ class Store(Frozen):
     def _here(self, artifact: Artifact) -> Path:
         """Return the folder of an artifact on this machine, once just this one is in it."""
         folder = self._inside(artifact.path)
-        if self._copies and not self._is_kept(artifact):
+        if self._copies and not self._is_kept(artifact, whole=True):
             self._copies.fetch(artifact.path)
             _refuse_another(artifact, self.manifest(artifact.path))
         return folder
 
-    def _is_kept(self, artifact: Artifact) -> bool:
+    def _is_kept(self, artifact: Artifact, *, whole: bool = False) -> bool:
         try:
-            return reference(artifact.path, self.manifest(artifact.path)) == artifact
+            manifest = self.manifest(artifact.path)
+            if whole:
+                self.check_files(artifact.path, manifest)
         except DamagedError:
             return False
+        return reference(artifact.path, manifest) == artifact
 
     def _inside(self, path: str) -> Path:
         folder = (self.root / path).resolve()

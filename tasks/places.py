@@ -79,11 +79,8 @@ class Place:
             yield
             return
         remote.prepare(client, self.gpu, seen, all_train=not self.resources)
-        try:
-            with presence.attended(client, self.elsewhere.wait_minutes, give_up):
-                yield
-        finally:
-            remote.leave(client)
+        with presence.attended(client, self.resources, self.elsewhere.wait_minutes, give_up):
+            yield
 
     def described(self) -> str:
         """Name it.

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import distributed
@@ -12,6 +12,20 @@ from cyclical.errors import RunError, one_line
 
 CONNECT_SECONDS = 10
 ASK_SECONDS = 5
+
+
+@contextmanager
+def reached(address: str | None) -> Iterator[None]:
+    """Raise RunError where the cluster at an address elsewhere is gone."""
+    try:
+        yield
+    except (distributed.client.ClosedClientError, OSError) as error:
+        if address is None:
+            raise
+        raise RunError(
+            f"the Dask cluster at {address} is gone ({one_line(error)}): what was finished is "
+            "kept, and the next run goes on from there"
+        ) from error
 
 
 def await_first(address: str, minutes: float, kind: str) -> tuple[str, ...]:
@@ -35,18 +49,27 @@ def await_first(address: str, minutes: float, kind: str) -> tuple[str, ...]:
         ) from error
 
 
-def _has_workers(client: distributed.Client) -> bool:
+def _has_workers(client: distributed.Client, resources: Mapping[str, float]) -> bool:
+    """Tell whether there is a worker that offers what a training asks for."""
     try:
-        return bool(client.nthreads())
+        told = client.sync(client.scheduler.identity, n_workers=-1)
     except Exception:  # noqa: BLE001 (of whatever kind: it may be back when it is asked again)
         return False
+    offers = (worker["resources"] for worker in told["workers"].values())
+    return any(
+        all(offer.get(name, 0) >= count for name, count in resources.items()) for offer in offers
+    )
 
 
 @contextmanager
 def attended(
-    client: distributed.Client, minutes: float, give_up: Callable[[str], object]
+    client: distributed.Client,
+    resources: Mapping[str, float],
+    minutes: float,
+    give_up: Callable[[str], object],
 ) -> Iterator[None]:
-    """Call `give_up`, again and again, once a cluster has had no worker for so many minutes."""
+    """Call `give_up`, again and again, once no worker has offered these for so many minutes."""
+    lacking = "worker" if not resources else f"worker that offers a {' and a '.join(resources)}"
     left = threading.Event()
 
     def attend() -> None:
@@ -54,10 +77,10 @@ def attended(
         while not left.wait(ASK_SECONDS):
             if client.status == "closed":  # the scheduler is gone, which Dask tells
                 return
-            if _has_workers(client):
+            if _has_workers(client, resources):
                 seen = time.monotonic()
             elif time.monotonic() - seen > 60 * minutes:
-                give_up(f"the cluster has had no worker for {minutes:g} minutes")
+                give_up(f"the cluster has had no {lacking} for {minutes:g} minutes")
 
     threading.Thread(target=attend, name="attend", daemon=True).start()
     try:

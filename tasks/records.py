@@ -9,6 +9,7 @@ import logging
 from functools import cache
 from pathlib import Path
 
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.filesystems import LocalFileSystem, WritableFileSystem
 from prefect.results import ResultStore
 from prefect.serializers import Serializer
@@ -79,7 +80,11 @@ def storage(store: Store) -> Path | Records:
     if store.address is None:
         return store.root / RECORDS
     records = Records(address=f"{store.address}/{RECORDS}")
-    records.save(f"cyclical-{sha256(store.address.encode())[:KEY_CHARACTERS]}", overwrite=True)
+    name = f"cyclical-{sha256(store.address.encode())[:KEY_CHARACTERS]}"
+    try:
+        records.save(name, overwrite=True)
+    except ObjectAlreadyExists:  # another machine has just told the server of this kind of block
+        records.save(name, overwrite=True)
     return records
 
 

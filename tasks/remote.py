@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -86,24 +87,43 @@ def prepare(
     Raises:
         RunError: A worker would compute otherwise, or can't.
     """
-    known = frozenset(client.scheduler_info(n_workers=-1)["workers"])
-    try:
-        client.register_plugin(Joins(topic(), Expected.here(gpu, seen), known, all_train))
-    except RunError:
-        leave(client)
-        raise
-    except Exception as error:  # of whatever kind an older version of this project gives
-        leave(client)
-        raise RunError(
-            f"a worker of the cluster can't be prepared ({one_line(error)}): is this project "
-            "installed there, in the same version?"
-        ) from error
+    expected = Expected.here(gpu, seen)
+    client.register_plugin(_forgets(topic(), client.id))
+    for attempt in range(1, cluster.START_ATTEMPTS + 1):
+        known = frozenset(client.scheduler_info(n_workers=-1)["workers"])
+        try:
+            client.register_plugin(Joins(topic(), expected, known, all_train))
+            return
+        except RunError:
+            raise
+        except Exception as error:  # of whatever kind an older version of this project gives
+            died = isinstance(error, distributed.comm.CommClosedError)
+            if died and attempt < cluster.START_ATTEMPTS:
+                continue  # of those that were asked one died
+            raise RunError(
+                f"a worker of the cluster can't be prepared ({one_line(error)}): is this project "
+                "installed there, in the same version?"
+            ) from error
 
 
-def leave(client: distributed.Client) -> None:
-    """Prepare no more workers."""
-    if client.status == "running":  # else its scheduler is gone, and the plugin with it
-        client.unregister_worker_plugin(topic())
+def _forgets(name: str, owner: str) -> distributed.SchedulerPlugin:
+    """Let a scheduler prepare no more workers for a run once its client is gone, however it went.
+
+    The class is made here, so that it travels as code: a scheduler need not have this project.
+    """
+
+    class Forgets(distributed.SchedulerPlugin):  # type: ignore[misc]
+        def remove_client(self, scheduler: distributed.Scheduler, client: str) -> None:
+            if client == owner and scheduler.worker_plugins.pop(name, None):
+                told = {"op": "plugin-remove", "name": name}
+                scheduler.loop.add_callback(
+                    partial(scheduler.broadcast, msg=told, on_error="ignore")
+                )
+                scheduler.remove_plugin(name=self.name)
+
+    plugin = Forgets()
+    plugin.name = f"forgets-{name}"
+    return plugin
 
 
 @dataclass(frozen=True)
@@ -183,7 +203,10 @@ class Joins(distributed.WorkerPlugin):  # type: ignore[misc]
             self._set_up(worker)
         except Exception:
             if worker.address not in self.known:
-                worker.loop.add_callback(worker.close, reason="it would compute otherwise")
+                # One that only closed would count as a death of the trainings it was just given.
+                worker.loop.add_callback(
+                    worker.close_gracefully, restart=False, reason="it would compute otherwise"
+                )
             raise
 
     def _set_up(self, worker: distributed.Worker) -> None:

@@ -22,7 +22,7 @@ from dask import config as dask_config
 from dask.base import annotate
 from prefect import Task, runtime
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, PrefectWrappedFuture
+from prefect.futures import PrefectWrappedFuture
 from prefect_dask import DaskTaskRunner
 
 from cyclical import files, ledger
@@ -36,6 +36,7 @@ from tasks import publishing
 from tasks.caching import bound, slot_for
 from tasks.cluster import CLUSTER_SETTINGS
 from tasks.places import Place
+from tasks.presence import reached
 from tasks.progress import Event, Observer, observer, topic
 from tasks.publishing import Page
 from tasks.records import recorded
@@ -163,13 +164,14 @@ class Run:
             artifact = self._here(task, slot, inputs)
             watch(Event("cached", step, label))
             return lambda: artifact
-        runner = self._runner or self._start_cluster()
-        with annotate(priority=priority, resources=self.place.resources):
-            future = runner.submit(
-                self._bound(task, slot),
-                parameters={"slot": slot, **inputs},
-                wait_for=self._before(step, inputs),
-            )
+        with reached(self.place.address):
+            runner = self._runner or self._start_cluster()
+            with annotate(priority=priority, resources=self.place.resources):
+                future = runner.submit(
+                    self._bound(task, slot),
+                    parameters={"slot": slot, **inputs},
+                    wait_for=self._before(step, inputs),
+                )
         self._states[slot.path] = lambda: future.state
         told = threading.Event()
 
@@ -182,7 +184,7 @@ class Run:
         future.wrapped_future.add_done_callback(tell)
         self._told.append(told)
         self._waiting.append(future)
-        self._points[step, label] = lambda: self._result(future, slot)
+        self._points[step, label] = lambda: self._result(future, slot, told)
         return self._points[step, label]
 
     def table(self, artifact: Artifact, name: str) -> pd.DataFrame:
@@ -252,9 +254,17 @@ class Run:
             raise not_cached(step, label)
         return slot, cached
 
-    def _result(self, future: PrefectFuture[Artifact], slot: Slot) -> Artifact:
+    def _result(
+        self,
+        future: PrefectWrappedFuture[Artifact, distributed.Future],
+        slot: Slot,
+        told: threading.Event,
+    ) -> Artifact:
         try:
-            return future.result()
+            artifact = future.result()
+            told.wait()
+            future.wrapped_future.release()  # else it is made again where its worker dies
+            return artifact
         except InputError:
             raise
         except Exception as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import distributed
 from distributed.utils import sync
 
+from cyclical.errors import RunError
 from cyclical.store import Slot
 from tasks.progress import Event, topic
 
@@ -68,13 +69,16 @@ class Watch:
 
 @contextmanager
 def watched(slot: Slot, examples: int) -> Iterator["Callable[[Progress], None]"]:
-    """Watch over a training on this worker: its process ends where the training hangs."""
+    """Watch over a training on this worker: its process ends where the training hangs.
+
+    What is yielded raises RunError once the run that submitted it is gone, or cancelled.
+    """
     try:
         worker = distributed.get_worker()
     except ValueError:  # not on a cluster: it is the user's to end
         yield lambda _: None
         return
-    told_by = topic()
+    told_by, key = topic(), worker.get_current_task()
 
     def cut_off(seconds: int) -> None:
         event = Event("hung", slot.step, slot.label, seconds=seconds)
@@ -90,4 +94,11 @@ def watched(slot: Slot, examples: int) -> Iterator["Callable[[Progress], None]"]
             os._exit(HUNG_STATUS)
 
     with Watch(examples, cut_off) as watch:
-        yield watch
+
+        def alive(progress: "Progress") -> None:
+            task = worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":  # Dask itself lets it run on
+                raise RunError("nobody waits for it any more")
+            watch(progress)
+
+        yield alive

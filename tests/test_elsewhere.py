@@ -180,6 +180,19 @@ def test_what_travels_with_a_task_has_no_secret(
     assert buckets.SECRET.encode() not in cloudpickle.dumps(task)
 
 
+def test_a_copy_that_was_damaged_since_is_not_read(machines: tuple[Store, Store]) -> None:
+    one, other = machines
+    artifact = written(one)
+    assert other.find(slot_in(other)) == artifact
+    copy = other.root / artifact.path / "table.parquet"
+    content = copy.read_bytes()
+    copy.write_bytes(content.replace(b"PAR1", b"PAR2"))
+    pd.testing.assert_frame_equal(other.frame(artifact, "table.parquet"), TABLE)
+    copy.unlink()
+    pd.testing.assert_frame_equal(other.frame(artifact, "table.parquet"), TABLE)
+    assert copy.read_bytes() == content
+
+
 def test_prefect_itself_finds_its_records_there(
     machines: tuple[Store, Store], prefect_server: None
 ) -> None:

@@ -129,12 +129,12 @@ def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
 ) -> None:
     others.worker()
     (tmp_path / "seen").touch()
-    remote.prepare(others.client, None, File(tmp_path / "seen"))
-    (tmp_path / "seen").unlink()
-    late = others.worker()
-    late.wait(SECONDS)
-    assert len(others.client.scheduler_info(n_workers=-1)["workers"]) == 1
-    remote.leave(others.client)
+    with distributed.Client(others.address, set_as_default=False) as run:
+        remote.prepare(run, None, File(tmp_path / "seen"))
+        (tmp_path / "seen").unlink()
+        late = others.worker()
+        late.wait(SECONDS)
+        assert len(others.client.scheduler_info(n_workers=-1)["workers"]) == 1
     others.worker()
     prepared = others.client.run(lambda: "tensorflow" in sys.modules)
     assert sorted(prepared.values()) == [False, True]
@@ -144,14 +144,47 @@ def test_runs_that_share_a_cluster_prepare_and_leave_its_workers_each_for_itself
     others: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "seen").touch()
+    clients = {}
     for run in ("one", "other"):
         monkeypatch.setenv("PREFECT__FLOW_RUN_ID", run)
-        remote.prepare(others.client, None, File(tmp_path / "seen"))
-    remote.leave(others.client)
+        clients[run] = distributed.Client(others.address, set_as_default=False)
+        remote.prepare(clients[run], None, File(tmp_path / "seen"))
+    clients["other"].close()
     (tmp_path / "seen").unlink()
     others.worker().wait(SECONDS)  # the first run still refuses it
-    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "one")
-    remote.leave(others.client)
+    clients["one"].close()
+    others.worker()
+    until(lambda: others.client.run_on_scheduler(left) == [], "a plugin was left")
+
+
+def left(dask_scheduler: distributed.Scheduler) -> list[str]:
+    """List what runs left on a scheduler: what prepares workers, and what ends that."""
+    names = [*dask_scheduler.worker_plugins, *dask_scheduler.plugins]
+    return [name for name in names if "cyclical-" in name]
+
+
+def test_a_run_that_is_killed_leaves_no_one_who_refuses_workers(
+    others: Cluster, fashion_mnist: Path, prefect_server: None, tmp_path: Path
+) -> None:
+    others.worker()
+    artifacts = tmp_path / "artifacts"
+    there = {"cluster__address": others.address, "workers": None, "gpus": None}
+    endless = running.settings(artifacts, lr_sweep__epochs=10_000, **there)
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", *endless, "--until-step", "lr_bounds"],
+        cwd=ROOT,
+        env=running.without_our_settings(),
+        stdout=subprocess.DEVNULL,
+    ) as run:
+        until(lambda: list(artifacts.glob(".checkpoints/*")), "no training made progress")
+        run.kill()
+    until(lambda: others.client.run_on_scheduler(left) == [], "a plugin was left")
+    until(lambda: not any(others.client.run(busy).values()), "the training runs on")
+
+
+def busy(dask_worker: distributed.Worker) -> bool:
+    """Tell whether a thread of a worker computes."""
+    return bool(dask_worker.active_threads)
 
 
 def test_a_run_ends_when_no_worker_has_been_there_for_so_long(
