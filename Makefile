@@ -66,7 +66,7 @@ deploy: $(BIN)/.run  ## Register the work pool (POOL=process, docker, kubernetes
 	@CYCLICAL_CHECKOUT=$(if $(filter process,$(POOL)),$(CURDIR),/cyclical) $(BIN)/prefect --no-prompt deploy --all
 
 worker: $(BIN)/.run data  ## Run what is scheduled or triggered; CUDA_VISIBLE_DEVICES=N binds it to a GPU
-	@$(BIN)/prefect worker start --pool gpu --limit 1
+	@$(BIN)/python -m flows.worker --pool gpu --limit 1
 
 image:  ## Build what a docker or kubernetes work pool runs
 	docker build --tag cyclical:latest --file deploy/Dockerfile .

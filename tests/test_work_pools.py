@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 import yaml
 from docker import DockerClient
@@ -25,6 +26,7 @@ from prefect.workers.process import ProcessWorker
 from prefect_docker import DockerWorker
 from prefect_kubernetes import KubernetesWorker
 
+from flows import worker as mended
 from tests.running import ROOT
 
 WORKERS: dict[str, type[BaseWorker[Any, Any, Any]]] = {
@@ -340,3 +342,18 @@ def test_the_image_lets_the_worker_name_the_command_and_the_gpus() -> None:
     # With it, a pod that asks for no GPU could see all of its node.
     assert "NVIDIA_VISIBLE_DEVICES" not in the("ENV")
     assert f"PREFECT_HOME={HOME}" in the("ENV").split()
+
+
+def test_a_run_whose_last_attempt_still_ends_waits_for_the_workers_next_look() -> None:
+    retried = SimpleNamespace(flow_run=SimpleNamespace(id=uuid4()))
+
+    async def look() -> list[FlowRun]:
+        worker = ProcessWorker(work_pool_name="gpu", limit=1)
+        worker._limiter = anyio.CapacityLimiter(1)
+        worker._limiter.acquire_on_behalf_of_nowait(retried.flow_run.id)
+        with pytest.raises(RuntimeError, match="already holding"):  # else ours is not needed
+            await mended.submit_all(worker, [retried])  # type: ignore[list-item]
+        return await mended.submit_ended(worker, [retried])  # type: ignore[list-item]
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert asyncio.run(look()) == []

@@ -103,7 +103,7 @@ class Server:
     def processes(self, target: str, *words: str) -> list[psutil.Process]:
         """List what a running target started, and all below, that has these words in its command.
 
-        A worker's own process is `worker start`, its flow runs' `prefect.engine`, and of these the
+        A worker's own process is `flows.worker`, its flow runs' `prefect.engine`, and of these the
         Dask workers' `spawn_main`.
         """
         with suppress(psutil.NoSuchProcess):

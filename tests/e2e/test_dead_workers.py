@@ -38,7 +38,7 @@ def test_a_run_whose_worker_was_killed_ends_itself(server: Server, longer: dict[
         below = server.processes("worker", "prefect.engine")
         below += server.processes("worker", "spawn_main")
         assert len(below) == 3
-        [worker] = server.processes("worker", "worker start")
+        [worker] = server.processes("worker", "flows.worker")
         worker.kill()
         server.await_state(run, "Crashed", 10)
         until(lambda: ended(below), 5, "the run outlived its worker")

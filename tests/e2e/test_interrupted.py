@@ -47,7 +47,7 @@ def test_a_killed_flow_run_is_crashed_and_retry_takes_what_was_finished(
     finished = set(Path(longer["artifacts"]).glob("lr_sweep/lr=*/manifest.json"))
     assert 0 < len(finished) < len(SWEEP)
 
-    # The worker reports the crash twice; a Retry in between would be undone.
+    # The worker reports once more how the process ended; a Retry in between would be undone.
     until(lambda: worker.reported(run), 20, "the worker did not report the end")
     worker.retry(run)
     again = worker.attempt(run, 2)
@@ -86,6 +86,7 @@ def test_a_failure_names_its_point_and_retry_after_mending_goes_on(
     assert {name: first[name] for name in SWEEP} == dict.fromkeys(SWEEP, "Completed") | failed
 
     in_the_way.unlink()
+    until(lambda: worker.reported(ran["id"]), 20, "the worker did not report the end")
     worker.retry(ran["id"])
     again = worker.attempt(ran["id"], 2)
     mended = {"lr=0.01 seed=0": "Completed"}
