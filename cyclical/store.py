@@ -245,8 +245,7 @@ class Store(Frozen):
 
     def discard(self, path: str) -> None:
         """Take away what says that there is an artifact at a path."""
-        for blob in (self.blob(f"{path}/{MANIFEST}"), OnDisk(self.root / path / MANIFEST)):
-            blob.remove()
+        self.remove(f"{path}/{MANIFEST}")
 
     def folders(self) -> list[Path]:
         """List the folders in which files of the store are written, and no others."""

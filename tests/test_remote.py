@@ -18,7 +18,7 @@ from cyclical.errors import InputError, RunError
 from cyclical.files import File
 from cyclical.settings import resolve
 from cyclical.store import Store
-from tasks import places, remote
+from tasks import places, presence, remote
 from tasks.caching import refuse_other_arithmetic, slot_for
 from tasks.training import train
 from tests import running
@@ -202,6 +202,14 @@ def test_a_run_ends_when_no_worker_has_been_there_for_so_long(
     assert ran.result().status == 1
     [line] = ran.result().error.splitlines()
     assert "failed (the cluster has had no worker for 0.05 minutes); what was finished" in line
+
+
+def test_a_worker_without_the_gpu_that_trainings_ask_for_does_not_count(others: Cluster) -> None:
+    others.worker()
+    told: list[str] = []
+    with presence.attended(others.client, {"GPU": 1}, 0.01, told.append):
+        until(lambda: told, "nobody gave up")
+    assert told[0] == "the cluster has had no worker that offers a GPU for 0.01 minutes"
 
 
 def test_a_worker_with_several_threads_is_refused(others: Cluster, tmp_path: Path) -> None:

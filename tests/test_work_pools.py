@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -357,3 +359,21 @@ def test_a_run_whose_last_attempt_still_ends_waits_for_the_workers_next_look() -
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         assert asyncio.run(look()) == []
+
+
+def test_make_worker_starts_the_worker_that_is_mended() -> None:
+    assert (
+        "\n\t@$(BIN)/python -m flows.worker --pool gpu --limit 1\n"
+        in (ROOT / "Makefile").read_text()
+    )
+    look = """
+import atexit, runpy, sys
+from prefect.workers.base import BaseWorker
+atexit.register(lambda: print(BaseWorker._submit_scheduled_flow_runs.__name__))
+sys.argv[1:] = ["--help"]
+runpy.run_module("flows.worker", run_name="__main__")
+"""
+    command = [sys.executable, "-c", look]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("Usage: prefect worker start"), ran.stderr
+    assert ran.stdout.endswith("submit_ended\n")
