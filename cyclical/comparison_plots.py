@@ -33,7 +33,7 @@ AGAINST = {
     "updates": "updates of the weights",
     "seconds": "seconds of training, beside others",
 }
-ABOVE: Look = {"textcoords": "offset points", "ha": "center", "color": GREY, "fontsize": "small"}
+ABOVE: Look = {"textcoords": "offset points", "color": GREY, "fontsize": "small"}
 
 
 def validation(
@@ -113,10 +113,6 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     axis.plot(summary["best_val_accuracy"], rows, **hollow | scaled)
     if summary["published_final"].notna().any():
         axis.plot(summary["published_final"], rows, **PUBLISHED | scaled)
-    few = (summary["published_images"] < ALL_IMAGES) & summary["published_final"].notna()
-    for place, arm in zip(rows[few], summary[few].to_dict("records"), strict=True):
-        text = f"{arm['published_images']:.0f} images"
-        axis.annotate(text, (arm["published_final"], place), (0, 7), **ABOVE)
     for number, (arm, x) in enumerate(zip(summary["arm"], mean, strict=True)):
         axis.plot(x, places[arm], "o", color=look(number)["color"], markersize=8)
     told = [_told(*ends) for ends in zip(mean, high, strict=True)]
@@ -124,6 +120,11 @@ def finals_figure(summary: pd.DataFrame, trainings: pd.DataFrame) -> Figure:
     axis.set(ylim=(-0.6, len(summary) - 0.4), xlabel="accuracy (share of the test images)")
     low_end, high_end = axis.get_xlim()
     axis.set_xlim(max(0.0, low_end), min(1.0, high_end))
+    few = (summary["published_images"] < ALL_IMAGES) & summary["published_final"].notna()
+    for place, arm in zip(rows[few], summary[few].to_dict("records"), strict=True):
+        final, text = arm["published_final"], f"{arm['published_images']:.0f} images"
+        side = "left" if final < sum(axis.get_xlim()) / 2 else "right"  # it begins, or ends, there
+        axis.annotate(text, (final, place), (-4 if side == "left" else 4, 7), ha=side, **ABOVE)
     for row, text in zip(rows, told, strict=True):
         axis.text(1.01, row, text, va="center", transform=axis.get_yaxis_transform())
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=5)

@@ -142,7 +142,10 @@ def named(axis: Axes) -> list[str]:
 
 
 def finals(
-    arms: Mapping[str, Sequence[float]], best: float = 0.0, published: float = np.nan
+    arms: Mapping[str, Sequence[float]],
+    best: float = 0.0,
+    published: float = np.nan,
+    images: int = 10_000,
 ) -> Axes:
     """Draw arms that ended with these accuracies, one a seed; return their axis."""
     trainings = pd.DataFrame(
@@ -162,7 +165,7 @@ def finals(
             "test_accuracy_high": (mean + half).to_numpy(),
             "best_val_accuracy": best or mean.to_numpy(),
             "published_final": published,
-            "published_images": 10_000,
+            "published_images": images,
             "held_out": False,
         }
     )
@@ -436,6 +439,16 @@ def test_the_best_epoch_and_the_published_run_stand_beside_the_last_epoch() -> N
     assert (published.get_marker(), published.get_markerfacecolor()) == ("D", "none")
     marks = {labelled(axis, name).get_marker() for name in ("best epoch (optimistic)", "each seed")}
     assert len(marks | {"D"}) == 3
+
+
+@pytest.mark.parametrize("published", [0.7, 0.99])
+def test_the_number_of_published_images_stands_within_the_axis(published: float) -> None:
+    axis = finals({"combined": [0.90] * 3, "fixed-sgd": [0.8] * 3}, 0.85, published, images=160)
+    labels = [text for text in axis.texts if text.get_text() == "160 images"]
+    assert [label.xy for label in labels] == [(published, 1), (published, 0)]
+    for label in labels:
+        assert axis.get_window_extent().x0 <= label.get_window_extent().x0
+        assert label.get_window_extent().x1 <= axis.get_window_extent().x1
 
 
 @pytest.mark.parametrize("profile", PROFILES)
