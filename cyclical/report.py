@@ -85,7 +85,7 @@ def _render(reader: Reader) -> str:
         picture=_main_picture(reader),
         sections=_sections(reader),
         finished=report_provenance.moment(run.finished),
-        took=report_provenance.duration(run.duration_seconds),
+        computing=report_provenance.computing(reader),
         provenance={
             "command": report_provenance.command(run),
             "facts": report_provenance.facts(reader),

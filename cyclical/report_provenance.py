@@ -41,6 +41,11 @@ def command(run: RunRecord) -> str:
     return shlex.join(words)
 
 
+def computing(reader: Reader) -> str:
+    """Say how long all results took to compute, whenever and side by side or not."""
+    return duration(sum(manifest.duration_seconds for _, manifest in reader.manifests()))
+
+
 def facts(reader: Reader) -> list[tuple[str, str]]:
     """Say what a run was and on what it ran: name -> value."""
     run, manifests = reader.run, [manifest for _, manifest in reader.manifests()]
@@ -48,8 +53,7 @@ def facts(reader: Reader) -> list[tuple[str, str]]:
     told = {
         "Finished": moment(run.finished),
         "Took": duration(run.duration_seconds) + ", with what it found finished already",
-        COMPUTING: duration(sum(manifest.duration_seconds for manifest in manifests))
-        + ", all results together, whenever they were computed",
+        COMPUTING: computing(reader) + ", all results together, whenever they were computed",
         "Profile": run.profile,
         "Until step": run.until_step or "",
         "Seeds": ", ".join(map(str, run.configuration.seeds)),

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from cyclical import report, report_provenance, results, upkeep
 from cyclical.answers import answers
 from cyclical.errors import InputError
+from cyclical.report_provenance import COMPUTING, duration
 from cyclical.report_sections import SECTIONS
 from cyclical.results import RunRecord
 from cyclical.settings import resolve
@@ -155,6 +156,10 @@ def test_the_provenance_names_versions_device_every_file_and_its_sum(made: Any) 
     facts = dict(zip(page.text("dt"), page.text("dd"), strict=True))
     assert (facts["Python"], facts["TensorFlow"], facts["Keras"]) == ("3.11", "2.21.0", "3.15.1")
     assert (facts["Device"], facts["Took"][:10]) == ("CPU", "4 min 48 s")
+    manifests = [store.manifest(point.artifact.path) for point in run.points]
+    seconds = sum(manifest.duration_seconds for manifest in manifests)
+    assert facts["Computing took, all results together"] == duration(seconds)
+    assert facts[COMPUTING].startswith(f"{duration(seconds)}, ")
     [configuration] = [text for text in page.text("pre") if text.startswith('{ "data"')]
     assert json.loads(configuration) == json.loads(run.configuration.model_dump_json())
     titles = {code["title"] for code in page.all("code") if "title" in code}
