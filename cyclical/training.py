@@ -16,15 +16,13 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cyclical import checkpoints, updates
+from cyclical import checkpoints, chunks, updates
 from cyclical.checkpoints import Checkpoint
 from cyclical.examples import Part
 from cyclical.files import Blob
 from cyclical.learning import hopeless, least_learned
 from cyclical.plans import Epoch, Training, lay_out
 from cyclical.updates import Updates
-
-CHUNK_EXAMPLES = {"CPU": 2048, "GPU": 1 << 16}  # about half a second of one core; an epoch
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ def _epoch(
     cuts, rates = epoch.boundaries, epoch.learning_rates
     losses: list[NDArray[np.float32]] = []
     accuracies: list[NDArray[np.float32]] = []
-    chunk = CHUNK_EXAMPLES["GPU" if updates.on_gpu() else "CPU"]
+    chunk = chunks.EXAMPLES["GPU" if updates.on_gpu() else "CPU"]
     start = 0
     while start < len(rates):
         most = int(np.searchsorted(cuts, cuts[start] + chunk, side="right")) - 1
@@ -234,10 +232,10 @@ def _epoch(
             order,
             cuts[start : end + 1],
             rates[start:end].astype(np.float32),
-            np.int32(epoch.micro_batch),
+            epoch.micro_batch,
         )
-        losses.append(loss.numpy())
-        accuracies.append(accuracy.numpy())
+        losses.append(loss)
+        accuracies.append(accuracy)
         done = start + len(losses[-1])
         trace = pd.DataFrame(
             {

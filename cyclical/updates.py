@@ -3,9 +3,9 @@
 Images, as bytes, and labels lie in memory as tensors, and the graph draws its own batches: it looks
 up the learning rate by the update's number, takes the update's examples from the epoch's order,
 averages gradients over micro-batches where asked, and returns every update's true loss and
-accuracy. On a GPU, whose kernels are done sooner than TensorFlow launches the next, XLA makes few
-kernels of many, anew for every size of batch, where it can: not of maximum pooling, whose gradient
-it does not compute deterministically, nor of Python within the graph.
+accuracy. On a GPU, whose kernels are done sooner than TensorFlow launches the next, XLA makes one
+program of a loop of updates, anew for every size of batch, where it can: not of maximum pooling,
+whose gradient it does not compute deterministically, nor of Python within the graph.
 """
 
 import logging
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cyclical import measures, models, naming, optimizers
+from cyclical import chunks, measures, models, naming, optimizers
 from cyclical.errors import InputError, one_line
 from cyclical.normalisation import hasten
 from cyclical.values import SAVED_MODEL, Measure, Optimizer, Precision
@@ -60,7 +60,7 @@ class Updates:
             models.check_precision(self._model, recipe.precision)
         logits = models.gives_logits(self._model, recipe.model, recipe.input_shape, recipe.classes)
         self._loss, *self._metrics = (
-            measures.function_of(each, recipe.classes, logits=logits)
+            measures.function_of(each, recipe.classes, logits=logits, gathers=not on_gpu())
             for each in (recipe.loss, *recipe.metrics)
         )
         hasten(self._model)
@@ -71,7 +71,9 @@ class Updates:
             for weight in self._model.trainable_variables
             if recipe.accumulating
         ]
-        self._gradients, self._apply, self._batch_totals = self._parts()
+        self._gradients, self._apply = self._differentiate, self._change_weights
+        self._batch_totals = self._totals_of_batch
+        self._loop: Any = None
         self._scoring_batch = SCORING_BATCH
         if on_gpu():
             fitting = SCORING_BYTES_ON_GPU // max(1, self.activation_bytes)
@@ -80,30 +82,37 @@ class Updates:
         numbers, rates = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)
         count = tf.TensorSpec([], tf.int32)
         self._run = tf.function(
-            self._updates, input_signature=[images, numbers, numbers, numbers, rates, count]
+            self._of_any_size, input_signature=[images, numbers, numbers, numbers, rates, count]
         )
         self._score = tf.function(self._totals, input_signature=[images, numbers])
         batches = tf.TensorSpec([None, None, None], tf.int32)
         self._norms = tf.function(self._squared_norms, input_signature=[images, numbers, batches])
+        if on_gpu() and all(layer.supports_jit for layer in self._model._flatten_layers()):
+            self._fuse([images, numbers, tf.TensorSpec([None, None], tf.int32), rates, count])
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        """Return what an update and a score are made of, fused on a GPU where XLA can.
+    def _fuse(self, signature: list[tf.TensorSpec]) -> None:
+        """Let XLA compile updates and scores, where two examples show that it can.
 
-        Whether it can, two examples show; what they change is made fresh before a training.
+        What the trial changes is made fresh before a training.
         """
-        plain = (self._differentiate, self._change_weights, self._totals_of_batch)
-        if not (on_gpu() and all(layer.supports_jit for layer in self._model._flatten_layers())):
-            return plain
-        gradients, apply, totals = (tf.function(each, jit_compile=True) for each in plain)
+        gradients, apply, totals = (
+            tf.function(each, jit_compile=True)
+            for each in (self._gradients, self._apply, self._batch_totals)
+        )
+        loop = tf.function(self._of_one_size, jit_compile=True, input_signature=signature)
         images = tf.zeros([2, *self._recipe.input_shape], self._recipe.pixels)
         two = tf.constant([0, 1])
         try:
-            apply(gradients(images, two, two)[0], tf.constant(0.0))
+            if self._recipe.accumulating:
+                apply(gradients(images, two, two)[0], tf.constant(0.0))
+            else:
+                loop(images, two, two[tf.newaxis], tf.zeros([1]), tf.constant(1))
             totals(images, two)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             log.info("XLA can't compile %s (%s)", self._recipe.model, one_line(error))
-            return plain
-        return gradients, apply, totals
+            return
+        self._gradients, self._apply, self._batch_totals = gradients, apply, totals
+        self._loop = None if self._recipe.accumulating else loop
 
     def reset(self, seed: int) -> None:
         """Make model and optimizer fresh: initial weights of `seed`, empty optimizer slots."""
@@ -142,10 +151,39 @@ class Updates:
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self._optimizer.variables]
 
-    def run(self, *arguments: Any) -> tuple[Any, Any]:
-        """Make one update for every rate; return losses and accuracies, float32 of (updates,)."""
-        losses, accuracies, done = self._run(*arguments)
-        return losses[:done], accuracies[:done]
+    def run(
+        self,
+        images: Any,
+        labels: Any,
+        order: NDArray[np.int32],
+        cuts: NDArray[np.int32],
+        rates: NDArray[np.float32],
+        micro_batch: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Make one update for every rate, until a loss is not finite.
+
+        Args:
+            images: All images, a tensor.
+            labels: Their labels, a tensor of int32.
+            order: The epoch's examples, by number.
+            cuts: Where in `order` each update's examples begin, and where the last one's end.
+            rates: The learning rate of every update.
+            micro_batch: The examples over which an update that accumulates differentiates at once.
+
+        Returns:
+            The losses and the accuracies, one an update.
+        """
+        if self._loop is None:
+            made = self._run(images, labels, order, cuts, rates, np.int32(micro_batch))
+            return _made(*made)
+        losses, accuracies = [], []
+        for stretch in chunks.stretches(order, cuts, rates):
+            loss, accuracy = _made(*self._loop(images, labels, *stretch))
+            losses.append(loss)
+            accuracies.append(accuracy)
+            if not np.isfinite(loss[-1]):
+                break
+        return np.concatenate(losses), np.concatenate(accuracies)
 
     def score(self, tensors: tuple[Any, Any]) -> dict[str, float]:
         """Return the means of loss, accuracy and metrics over all examples, in inference mode."""
@@ -175,15 +213,29 @@ class Updates:
         names = ("loss", "accuracy", *(naming.column(metric) for metric in self._recipe.metrics))
         return {f"val_{name}": np.nan for name in names}
 
-    def _updates(
+    def _of_any_size(
         self, images: Any, labels: Any, order: Any, cuts: Any, rates: Any, micro_batch: Any
     ) -> tuple[Any, Any, Any]:
-        updates = tf.shape(rates)[0]
-        losses = tf.TensorArray(tf.float32, updates, element_shape=[])
-        accuracies = tf.TensorArray(tf.float32, updates, element_shape=[])
+        def batch(update: Any) -> Any:
+            return order[cuts[update] : cuts[update + 1]]
+
+        return self._updates(images, labels, batch, rates, tf.shape(rates)[0], micro_batch)
+
+    def _of_one_size(
+        self, images: Any, labels: Any, batches: Any, rates: Any, count: Any
+    ) -> tuple[Any, Any, Any]:
+        """Make the first `count` of the updates that shapes, which XLA must know, have room for."""
+        return self._updates(images, labels, lambda update: batches[update], rates, count, None)
+
+    def _updates(
+        self, images: Any, labels: Any, batch: Any, rates: Any, count: Any, micro_batch: Any
+    ) -> tuple[Any, Any, Any]:
+        room = tf.shape(rates)[0]
+        losses = tf.TensorArray(tf.float32, room, element_shape=[])
+        accuracies = tf.TensorArray(tf.float32, room, element_shape=[])
         done = 0
-        for update in tf.range(updates):
-            examples = order[cuts[update] : cuts[update + 1]]
+        for update in tf.range(count):
+            examples = batch(update)
             if self._sums:
                 gradients, loss, accuracy = self._accumulated(images, labels, examples, micro_batch)
             else:
@@ -271,6 +323,11 @@ kept = lru_cache(maxsize=4)(Updates)
 def on_gpu() -> bool:
     """Tell whether this process computes on a GPU."""
     return bool(tf.config.list_logical_devices("GPU"))
+
+
+def _made(losses: Any, accuracies: Any, done: Any) -> tuple[Any, Any]:
+    """Take what the first updates of a call left, which were made."""
+    return losses.numpy()[: int(done)], accuracies.numpy()[: int(done)]
 
 
 def _scaled(pixels: Any) -> Any:

@@ -374,6 +374,35 @@ def test_losses_and_metrics_are_keras_s_of_logits_and_of_probabilities(
     np.testing.assert_allclose(given, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("logits", [False, True])
+def test_the_cross_entropy_of_labels_is_the_same_without_a_gather(logits: bool) -> None:
+    outputs, labels = logits_and_labels()
+    seen = tf.constant(outputs if logits else np.exp(outputs) / np.exp(outputs).sum(1)[:, None])
+    loss, gradient = {}, {}
+    for gathers in (True, False):
+        measure = Measure(name="sparse_categorical_crossentropy")
+        function = measures.function_of(measure, CLASSES, logits=logits, gathers=gathers)
+        with tf.GradientTape() as tape:
+            tape.watch(seen)
+            loss[gathers] = function(tf.constant(labels), seen)
+        gradient[gathers] = tape.gradient(loss[gathers], seen)
+    np.testing.assert_allclose(loss[False], loss[True], rtol=1e-6)
+    np.testing.assert_allclose(gradient[False], gradient[True], rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_gather_the_labels_loss_takes_the_same_arguments() -> None:
+    name = "sparse_categorical_crossentropy"
+    ignoring = measures.function_of(
+        Measure(name=name, ignore_class=1), CLASSES, logits=True, gathers=False
+    )
+    outputs = tf.zeros([2, CLASSES])
+    np.testing.assert_allclose(ignoring(tf.constant([0, 1]), outputs), [np.log(CLASSES), 0])
+    with pytest.raises(InputError, match="takes no label_smoothing"):
+        measures.function_of(
+            Measure(name=name, label_smoothing=0.1), CLASSES, logits=True, gathers=False
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

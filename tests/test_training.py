@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from cyclical import arms, datasets, models, networks, schedules, training, updates
+from cyclical import arms, chunks, datasets, models, networks, schedules, training, updates
 from cyclical.examples import Part
 from cyclical.plans import LearningRate, Training
 from cyclical.settings import resolve
@@ -524,6 +524,7 @@ def is_fused(chosen: Training, part: Part) -> bool:
     loop = training.updates_of(chosen, part, CLASSES)
     parts = (loop._gradients, loop._apply, loop._batch_totals)
     [compiled] = {bool(getattr(part, "_jit_compile", False)) for part in parts}
+    assert (loop._loop is not None) == (compiled and not chosen.accumulating)
     return compiled
 
 
@@ -547,6 +548,21 @@ def test_what_xla_fuses_for_a_gpu_computes_the_same(
     assert is_fused(settings(**chosen), parts[0])
     for ours, theirs in ((fused.iterations, plain.iterations), (fused.history, plain.history)):
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_loop_on_a_gpu_ends_where_a_loss_is_not_finite(
+    parts: tuple[Part, Part], plain_model: str, on_gpu: Callable[[bool], None]
+) -> None:
+    rate = LearningRate(policy="triangular", base_lr=0.001, max_lr=1e38, step_size=1)
+    changes = {"model": plain_model, "learning_rate": rate, "batch_sizes": (50, 60)}
+    outcomes = []
+    for there in (False, True):
+        on_gpu(there)
+        outcomes.append(run(parts, **changes))
+    plain, fused = (outcome.iterations for outcome in outcomes)
+    assert is_fused(settings(**changes), parts[0])
+    assert len(fused) == len(plain) < 300 / 60
+    assert np.isfinite(fused["loss"]).tolist() == [True] * (len(fused) - 1) + [False]
 
 
 def test_what_xla_can_not_compile_is_left_to_tensorflow(
@@ -575,8 +591,11 @@ def test_what_xla_can_not_compile_is_left_to_tensorflow(
         assert np.isfinite(run(parts, model=kind).history["train_loss"]).all()
 
 
-def test_maximum_pooling_is_trained_on_a_gpu_deterministically_and_so_not_by_xla() -> None:
-    """TensorFlow's determinism can't be turned off again: it is on in a process of its own."""
+def test_what_is_deterministic_on_a_gpu_is_not_slow_there_nor_fails() -> None:
+    """XLA can't compile maximum pooling so, and would make a loop over examples of a scatter.
+
+    TensorFlow's determinism can't be turned off again: it is on in a process of its own.
+    """
     program = """
         import numpy as np
         import keras, tensorflow as tf
@@ -595,8 +614,13 @@ def test_maximum_pooling_is_trained_on_a_gpu_deterministically_and_so_not_by_xla
         )
         part = Part(np.zeros((64, 28, 28, 1), np.uint8), (np.arange(64) % 10).astype(np.uint8))
         assert not is_fused(settings(model="pooling"), part)
-        assert is_fused(settings(), part)
         assert np.isfinite(run((part, part), model="pooling").history["train_loss"]).all()
+        assert is_fused(settings(), part)
+        compiled = training.updates_of(settings(), part, CLASSES)._loop
+        given = (part.images, part.labels.astype(np.int32), np.zeros([1, 64], np.int32))
+        program = compiled.experimental_get_compiler_ir(*given, np.zeros(1, np.float32), 1)()
+        assert " while(" in program  # over the updates
+        assert " scatter(" not in program  # of which XLA makes a loop over the examples
     """
     ran = subprocess.run(
         [sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=False
@@ -616,7 +640,7 @@ def told_examples(parts: tuple[Part, Part], **changes: object) -> list[int]:
 def test_progress_is_told_at_the_latest_after_the_examples_of_a_chunk(
     many: tuple[Part, Part], plain_model: str
 ) -> None:
-    assert training.CHUNK_EXAMPLES["CPU"] == 2048
+    assert chunks.EXAMPLES["CPU"] == 2048
     # 32 updates on 64; the last 904 of 5,000
     assert told_examples(many, model=plain_model, epochs=2) == [
         *(2048, 4096, 5000),
@@ -649,7 +673,7 @@ def test_where_an_epoch_is_cut_into_chunks_changes_no_result(
 ) -> None:
     changes = {"model": plain_model, "batch_sizes": (16,), "accumulate": (1, 2, 3), "epochs": 2}
     whole = run(parts, **changes)
-    monkeypatch.setattr(training, "CHUNK_EXAMPLES", {"CPU": 50})
+    monkeypatch.setattr(chunks, "EXAMPLES", {"CPU": 50})
     cut = run(parts, **changes)
     assert len(told_examples(parts, **changes)) > 2
     pd.testing.assert_frame_equal(whole.iterations, cut.iterations, check_exact=True)
