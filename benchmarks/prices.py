@@ -23,8 +23,8 @@ from cyclical.store import Store
 QUICK_WORKERS = 2  # of the quick run, on as many cores
 PLAIN: Graph = ("sgd", False)
 POINT_SECONDS = 4.7 / 50  # performance.md: a run with all of its 50 results cached, start and all
-GPU_SIZES, GPU_SECONDS = (64, 512, 4096), (2.1e-3, 9.6e-3, 83e-3)  # "fused by XLA (float32)"
-COMPILE_SECONDS = 7.5  # performance.md: 6 to 9 for every size of batch in every worker
+GPU_SIZES, GPU_SECONDS = (64, 512, 4096), (2.1e-3, 9.6e-3, 83e-3)  # two processes sharing
+COMPILE_SECONDS = 7.5  # performance.md: 6 to 10 for every size of batch in every worker
 Once = tuple[Graph, int]
 TRIAL = 2  # examples on which `updates` tries whether XLA compiles a graph
 

@@ -12,7 +12,7 @@ from cyclical.errors import InputError, one_line
 from cyclical.values import Measure
 
 Function = Callable[[Any, Any], Any]
-GATHERING, SUMMING = "sparse_categorical_crossentropy", "categorical_crossentropy"
+LABELS_LOSS = "sparse_categorical_crossentropy"
 
 
 def function_of(measure: Measure, classes: int, *, logits: bool, gathers: bool = True) -> Function:
@@ -24,16 +24,16 @@ def function_of(measure: Measure, classes: int, *, logits: bool, gathers: bool =
     outputs are logits, those with a parameter `from_logits` are told so, unless the measure says
     otherwise, and others of Keras's are given the softmax.
 
-    Where it is not to gather, the cross-entropy of labels sums over their one-hot form, which adds
-    zeros. With deterministic operations TensorFlow gathers the logarithm at each label, and of that
-    gradient XLA makes a loop over the examples: on a GPU most of an update's time.
+    Where it is not to gather, the cross-entropy of labels is summed over their one-hot form, which
+    adds zeros as long as the logits are finite. With deterministic operations TensorFlow gathers
+    the logarithm at each label, and of that gradient XLA makes a loop over the examples.
 
     Raises:
         InputError: There is no such function, or it doesn't take these arguments.
     """
     name, arguments = measure.name, measure.arguments
-    if name == GATHERING and not gathers and arguments.keys() <= {"from_logits", "axis"}:
-        name = SUMMING
+    if name == LABELS_LOSS and not gathers and arguments.keys() <= {"from_logits"}:
+        name = name.removeprefix("sparse_")
     if ":" in name:
         own = user_code.load(name)
         return _checked(measure, lambda labels, outputs: own(labels, outputs, **arguments), classes)

@@ -222,11 +222,8 @@ def _epoch(
     cuts, rates = epoch.boundaries, epoch.learning_rates
     losses: list[NDArray[np.float32]] = []
     accuracies: list[NDArray[np.float32]] = []
-    chunk = chunks.EXAMPLES["GPU" if updates.on_gpu() else "CPU"]
-    start = 0
-    while start < len(rates):
-        most = int(np.searchsorted(cuts, cuts[start] + chunk, side="right")) - 1
-        end = max(start + 1, most)
+    most = chunks.EXAMPLES["GPU" if updates.on_gpu() else "CPU"]
+    for start, end in chunks.calls(cuts, most):
         loss, accuracy = loop.run(
             *tensors,
             order,
@@ -248,7 +245,6 @@ def _epoch(
         report(trace)
         if not np.isfinite(losses[-1][-1]):
             break
-        start = end
     return trace
 
 

@@ -4,8 +4,9 @@ Images, as bytes, and labels lie in memory as tensors, and the graph draws its o
 up the learning rate by the update's number, takes the update's examples from the epoch's order,
 averages gradients over micro-batches where asked, and returns every update's true loss and
 accuracy. On a GPU, whose kernels are done sooner than TensorFlow launches the next, XLA makes one
-program of a loop of updates, anew for every size of batch, where it can: not of maximum pooling,
-whose gradient it does not compute deterministically, nor of Python within the graph.
+program of a loop of updates (where gradients are accumulated, of the parts of an update), anew for
+every size of batch, where it can: not of maximum pooling, whose gradient it does not compute
+deterministically, nor of Python within the graph.
 """
 
 import logging
@@ -93,7 +94,7 @@ class Updates:
     def _fuse(self, signature: list[tf.TensorSpec]) -> None:
         """Let XLA compile updates and scores, where two examples show that it can.
 
-        What the trial changes is made fresh before a training.
+        What the trial changes is made fresh before a training; it traces the loop of plain parts.
         """
         gradients, apply, totals = (
             tf.function(each, jit_compile=True)
@@ -174,10 +175,9 @@ class Updates:
             The losses and the accuracies, one an update.
         """
         if self._loop is None:
-            made = self._run(images, labels, order, cuts, rates, np.int32(micro_batch))
-            return _made(*made)
+            return _made(*self._run(images, labels, order, cuts, rates, np.int32(micro_batch)))
         losses, accuracies = [], []
-        for stretch in chunks.stretches(order, cuts, rates):
+        for stretch in chunks.stretches(order, cuts, rates, chunks.EXAMPLES["GPU"]):
             loss, accuracy = _made(*self._loop(images, labels, *stretch))
             losses.append(loss)
             accuracies.append(accuracy)
@@ -216,36 +216,35 @@ class Updates:
     def _of_any_size(
         self, images: Any, labels: Any, order: Any, cuts: Any, rates: Any, micro_batch: Any
     ) -> tuple[Any, Any, Any]:
-        def batch(update: Any) -> Any:
+        def batch_of(update: Any) -> Any:
             return order[cuts[update] : cuts[update + 1]]
 
-        return self._updates(images, labels, batch, rates, tf.shape(rates)[0], micro_batch)
+        return self._updates(images, labels, batch_of, rates, tf.shape(rates)[0], micro_batch)
 
     def _of_one_size(
         self, images: Any, labels: Any, batches: Any, rates: Any, count: Any
     ) -> tuple[Any, Any, Any]:
         """Make the first `count` of the updates that shapes, which XLA must know, have room for."""
-        return self._updates(images, labels, lambda update: batches[update], rates, count, None)
+        return self._updates(images, labels, batches.__getitem__, rates, count, None)
 
     def _updates(
-        self, images: Any, labels: Any, batch: Any, rates: Any, count: Any, micro_batch: Any
+        self, images: Any, labels: Any, batch_of: Any, rates: Any, count: Any, micro_batch: Any
     ) -> tuple[Any, Any, Any]:
         room = tf.shape(rates)[0]
         losses = tf.TensorArray(tf.float32, room, element_shape=[])
         accuracies = tf.TensorArray(tf.float32, room, element_shape=[])
-        done = 0
-        for update in tf.range(count):
-            examples = batch(update)
+        done, going_on = 0, count > 0
+        while going_on:  # XLA would compile a tf.range anew for every count
+            examples = batch_of(done)
             if self._sums:
                 gradients, loss, accuracy = self._accumulated(images, labels, examples, micro_batch)
             else:
                 gradients, loss, accuracy = self._gradients(images, labels, examples)
-            self._apply(gradients, rates[update])
-            losses = losses.write(update, loss)
-            accuracies = accuracies.write(update, accuracy)
-            done = update + 1
-            if not tf.math.is_finite(loss):
-                break
+            self._apply(gradients, rates[done])
+            losses = losses.write(done, loss)
+            accuracies = accuracies.write(done, accuracy)
+            done += 1
+            going_on = tf.math.is_finite(loss) and done < count
         return losses.stack(), accuracies.stack(), done
 
     def _differentiate(self, images: Any, labels: Any, examples: Any) -> tuple[list[Any], Any, Any]:
@@ -325,7 +324,9 @@ def on_gpu() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-def _made(losses: Any, accuracies: Any, done: Any) -> tuple[Any, Any]:
+def _made(
+    losses: Any, accuracies: Any, done: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Take what the first updates of a call left, which were made."""
     return losses.numpy()[: int(done)], accuracies.numpy()[: int(done)]
 

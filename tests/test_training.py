@@ -530,7 +530,12 @@ def is_fused(chosen: Training, part: Part) -> bool:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"batch_sizes": (64, 128)}, {"accumulate": (1, 2)}, {"noise": GradientNoise()}],
+    [
+        {"batch_sizes": (64, 128)},
+        {"accumulate": (1, 2)},
+        {"noise": GradientNoise()},
+        {"model": "mlp", "optimizer": Optimizer(name="rmsprop")},
+    ],
 )
 def test_what_xla_fuses_for_a_gpu_computes_the_same(
     parts: tuple[Part, Part],
@@ -554,15 +559,12 @@ def test_a_loop_on_a_gpu_ends_where_a_loss_is_not_finite(
     parts: tuple[Part, Part], plain_model: str, on_gpu: Callable[[bool], None]
 ) -> None:
     rate = LearningRate(policy="triangular", base_lr=0.001, max_lr=1e38, step_size=1)
-    changes = {"model": plain_model, "learning_rate": rate, "batch_sizes": (50, 60)}
-    outcomes = []
-    for there in (False, True):
-        on_gpu(there)
-        outcomes.append(run(parts, **changes))
-    plain, fused = (outcome.iterations for outcome in outcomes)
+    changes = {"model": plain_model, "learning_rate": rate}
+    on_gpu(True)
+    made = run(parts, **changes).iterations
     assert is_fused(settings(**changes), parts[0])
-    assert len(fused) == len(plain) < 300 / 60
-    assert np.isfinite(fused["loss"]).tolist() == [True] * (len(fused) - 1) + [False]
+    assert made["batch_size"].tolist() == [64] * 3  # of four, and one of 44
+    assert np.isfinite(made["loss"]).tolist() == [True, True, False]
 
 
 def test_what_xla_can_not_compile_is_left_to_tensorflow(
@@ -617,10 +619,14 @@ def test_what_is_deterministic_on_a_gpu_is_not_slow_there_nor_fails() -> None:
         assert np.isfinite(run((part, part), model="pooling").history["train_loss"]).all()
         assert is_fused(settings(), part)
         compiled = training.updates_of(settings(), part, CLASSES)._loop
-        given = (part.images, part.labels.astype(np.int32), np.zeros([1, 64], np.int32))
-        program = compiled.experimental_get_compiler_ir(*given, np.zeros(1, np.float32), 1)()
-        assert " while(" in program  # over the updates
-        assert " scatter(" not in program  # of which XLA makes a loop over the examples
+        given = (part.images, part.labels.astype(np.int32), np.zeros([2, 32], np.int32))
+        one, two = (
+            compiled.experimental_get_compiler_ir(*given, np.zeros(2, np.float32), count)()
+            for count in (1, 2)
+        )
+        assert one == two  # however many updates a call makes, XLA compiles but once
+        assert " while(" in one  # over the updates
+        assert " scatter(" not in one  # of which XLA makes a loop over the examples
     """
     ran = subprocess.run(
         [sys.executable, "-c", dedent(program)], capture_output=True, text=True, check=False
