@@ -35,7 +35,7 @@ README = ROOT / "README.md"
 MACHINE = "machine.json"
 COLUMNS = 118
 TOP = "quick"  # the run that README begins with
-ALSO = ("notebook-arms", "quick-5-seeds")  # the runs whose answers README gives too
+ALSO = ("notebook", "quick-5-seeds")  # the runs whose answers README gives too
 ABOUT = (
     "Written by `make docs` from what lies beside it: every run's report, tables and pictures. "
     "`cyclical show --artifacts docs/results/quick` reads them. Of `quick` all trainings are "
