@@ -193,6 +193,12 @@ def test_the_peak_of_exp_range_is_scaled_by_gamma_to_the_updates_made(
     assert exp_range(base, peak, step, gamma)(i) == near(expected)
 
 
+def test_exp_range_is_rounded_as_by_the_c_library_whatever_the_processor() -> None:
+    rates = exp_range(1e-4, 1e-3, 1, gamma=0.99994)(np.arange(20_000))
+    at_peaks = [1e-4 + (1e-3 - 1e-4) * math.pow(0.99994, i) for i in range(1, 20_000, 2)]
+    assert rates[1::2].tolist() == at_peaks
+
+
 @given(pair=bounds, step=half_cycles, i=iterations)
 def test_exp_range_with_gamma_one_is_triangular(
     pair: tuple[float, float], step: int, i: int
