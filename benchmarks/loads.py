@@ -13,6 +13,7 @@ from benchmarks import measured
 from benchmarks.measured import NOTEBOOK, QUICK, updates_of
 from benchmarks.programs import Here, Operation, Show, table_of
 from benchmarks.simulation import Placed, Schedule
+from cyclical import chunks
 from cyclical.plans import Training
 from tasks.publishing import RENEWED_SECONDS
 
@@ -20,7 +21,6 @@ WINDOW_SECONDS = 10
 DATA_BYTES = 26_684_869 + 4_471_607  # train.parquet and test.parquet of all of Fashion-MNIST
 UPDATE_BYTES = 8 + 8 + 4 + 4  # of an update in a checkpoint: rate, size, loss, accuracy
 FLOAT_BYTES = 4
-CHUNK_EXAMPLES = {"core": 2048, "GPU": 1 << 16}  # chunks.EXAMPLES, each of which is told
 BEGINS, ENDS = 2, 1  # of a task run, as events: Pending and Running, its last state
 LOGGED = 1  # a worker sends the log record of a training's end; the flow sends many at once
 SHOWN = 2  # a page, a table, or a progress bar, new or renewed: a request and an event
@@ -84,7 +84,8 @@ def _written(training: Training, images: int, epochs: int) -> list[float]:
 def told(run: Schedule, images: int, device: str) -> float:
     """Count the signs of progress a second, which go through Dask's scheduler to the flow."""
     epochs = sum(len(each.epochs) for each in run.placed.values())
-    return epochs * math.ceil(images / CHUNK_EXAMPLES[device]) / run.makespan
+    in_a_call = chunks.EXAMPLES["CPU" if device == "core" else device]  # each call is told
+    return epochs * math.ceil(images / in_a_call) / run.makespan
 
 
 def _state_bytes(training: Training) -> int:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from cyclical import report, report_provenance, results, upkeep
 from cyclical.answers import answers
 from cyclical.errors import InputError
-from cyclical.report_provenance import COMPUTING, duration
 from cyclical.report_sections import SECTIONS
 from cyclical.results import RunRecord
 from cyclical.settings import resolve
@@ -158,8 +157,9 @@ def test_the_provenance_names_versions_device_every_file_and_its_sum(made: Any) 
     assert (facts["Device"], facts["Took"][:10]) == ("CPU", "4 min 48 s")
     manifests = [store.manifest(point.artifact.path) for point in run.points]
     seconds = sum(manifest.duration_seconds for manifest in manifests)
-    assert facts["Computing took, all results together"] == duration(seconds)
-    assert facts[COMPUTING].startswith(f"{duration(seconds)}, ")
+    took = report_provenance.duration(seconds)
+    assert facts["Computing took, all results together"] == took
+    assert facts[report_provenance.COMPUTING].startswith(f"{took}, ")
     [configuration] = [text for text in page.text("pre") if text.startswith('{ "data"')]
     assert json.loads(configuration) == json.loads(run.configuration.model_dump_json())
     titles = {code["title"] for code in page.all("code") if "title" in code}
