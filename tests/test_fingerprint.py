@@ -151,8 +151,8 @@ def test_removing_a_docstring_changes_nothing(package: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("0.5 ** (number - 1)", "0.25 ** (number - 1)"),
-        ("0.5 ** (number - 1)", "0.5 ** (number + 1)"),
+        ("_power(0.5, number - 1)", "_power(0.25, number - 1)"),
+        ("_power(0.5, number - 1)", "_power(0.5, number + 1)"),
         ("if base_lr >= max_lr:", "if base_lr > max_lr:"),
         ("def triangular2(", "def triangular3("),
         ("step_size must be at least 1 update", "step_size must be at least one update"),
