@@ -27,14 +27,16 @@ def table(frame: pd.DataFrame) -> str:
 def cell(value: Any) -> str:
     """Say a value in a cell: counts in full, other numbers with four figures, `-` for none.
 
-    >>> [cell(value) for value in (60000, 0.123456, math.nan, None, True)]
-    ['60,000', '0.1235', '-', '-', 'yes']
+    >>> [cell(value) for value in (60000, 18750.5, 0.123456, 1e30, math.nan, None, True)]
+    ['60,000', '18,750', '0.1235', '1e+30', '-', '-', 'yes']
     """
     match value:
         case bool():
             return "yes" if value else "no"
         case int():
             return f"{value:,}"
+        case float() if 1_000 <= abs(value) < 1_000_000:
+            return f"{value:,.0f}"
         case float():
             return "-" if math.isnan(value) else f"{value:.4g}"
         case None:

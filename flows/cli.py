@@ -272,10 +272,14 @@ def _chosen(
 ) -> tuple[str, Experiment, dict[str, Any]]:
     """Return the profile, the experiment, and its settings beside the profile.
 
-    The options win over the file.
+    The options win over the file; two that name one field are refused.
     """
     in_file, settings = experiment_files.read(file) if file else (None, {})
-    settings |= parse_settings(pairs or [])
+    named = parse_settings(pairs or [])
+    for field, value in (("seeds", seeds), ("artifacts", artifacts)):
+        if value is not None and field in named:
+            raise InputError(f"--{field} and --set {field}=... name the same: leave one out")
+    settings |= named
     if artifacts:
         settings["artifacts"] = artifacts
     name = profile or in_file or "quick"

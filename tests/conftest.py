@@ -1,6 +1,7 @@
 """Fixtures that more than one test file needs."""
 
 import _thread
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -46,10 +47,20 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def finished(
     fashion_mnist: Path, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Run the small experiment once, from nothing; return its store, which is not to be changed."""
-    artifacts = tmp_path_factory.mktemp("finished") / "artifacts"
-    ran = running.run(artifacts)
-    assert ran.status == 0, ran.error
+    """Run the small experiment once, from nothing; return its store, which is not to be changed.
+
+    The processes that share the tests share it too: the first that asks runs it, the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    artifacts = shared / "finished"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not artifacts.exists():
+            made = tmp_path_factory.mktemp("finished") / "artifacts"
+            ran = running.run(made)
+            assert ran.status == 0, ran.error
+            made.rename(artifacts)
     return artifacts
 
 

@@ -51,6 +51,7 @@ def refused(*arguments: str) -> str:
             'lr_sweep.epochs: input should be a valid integer, not "m',
         ),
         (["--set", "lr_sweep.epochs"], "--set takes field=value"),
+        (["--seeds", "2", "--set", "seeds=[3]"], "--seeds and --set seeds=... name the same"),
         (["--set", "lr_sweep.epochs=0"], "lr_sweep.epochs: "),
         (["--set", "training.epochs=0"], "training.epochs: "),
         (["--set", "lr_bounds.fixed=[0.1,0.1]"], "lr_min must be below lr_max"),
