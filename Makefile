@@ -21,7 +21,7 @@ ui: export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE ?= prefect.server.concurrenc
 run: $(BIN)/.run data  ## Run the quick profile to its end
 	@$(BIN)/cyclical run
 
-test: $(BIN)/.dev data  ## Run all tests
+test: $(BIN)/.dev data  ## Run the tests, but for e2e and faults
 	$(BIN)/python -m pytest -q -p no:cacheprovider -n auto --maxprocesses 4 --dist worksteal --ignore=tests/e2e --ignore=tests/faults
 
 test-e2e: $(BIN)/.dev data  ## Test the deployments with a server and a worker of their own
@@ -56,7 +56,7 @@ docs: $(BIN)/.dev  ## Write README's results anew; STORE=artifacts NAME=quick WH
 ui: $(BIN)/.run  ## Start a Prefect server with its UI; HOST=0.0.0.0 for others, with a password
 	@case "$(HOST)" in 127.*|localhost|::1) ;; *) test -n "$$PREFECT_SERVER_API_AUTH_STRING" || { echo \
 		"cyclical: HOST=$(HOST) lets others run code here: set PREFECT_SERVER_API_AUTH_STRING=name:password" \
-		"(docs/operations.md)" >&2; exit 2; } ;; esac
+		"(docs/servers.md)" >&2; exit 2; } ;; esac
 	@PREFECT_SERVER_UI_API_URL=$(PREFECT_API_URL) $(BIN)/prefect server start --host $(HOST) --port $(PORT)
 
 deploy: $(BIN)/.run  ## Register the work pool (POOL=process, docker, kubernetes) and all that runs on it

@@ -38,8 +38,8 @@ TOP = "quick"  # the run that README begins with
 ALSO = ("notebook", "quick-5-seeds")  # the runs whose answers README gives too
 ABOUT = (
     "Written by `make docs` from what lies beside it: every run's report, tables and pictures. "
-    "`cyclical show --artifacts docs/results/quick` reads them. Of `quick` all trainings are "
-    "there: copied to `artifacts/`, a run with the same code and instructions goes on from them."
+    "`cyclical show --artifacts docs/results/quick` reads them. Where a run's trainings are there "
+    "too, a run of its commit with its instructions, both named under it, goes on from a copy."
 )
 BLOCK = re.compile(r"(?<=<!-- written by `make docs` -->\n).*?(?=<!-- to here -->)", re.DOTALL)
 TITLES = {

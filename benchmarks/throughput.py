@@ -184,7 +184,8 @@ def main() -> None:
     everyone = known(asked.processes)
     chosen = {name: rival for name, rival in everyone.items() if name in asked.rivals}
     if not find_spec("torch") and any(name.startswith("torch") for name in chosen):
-        raise SystemExit("torch is not installed: pip install '.[bench]', or choose --rivals")
+        install = ".venv/bin/pip install -c constraints.txt -e '.[bench]'"
+        raise SystemExit(f"torch is not installed: {install}, or choose --rivals")
     products = limits()
     records.show(products.round(1))
     tables = []

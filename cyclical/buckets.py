@@ -55,7 +55,7 @@ def checked(address: str) -> str:
     if "@" in rest or ":" in rest.partition("/")[0]:
         raise InputError(
             f"the {protocol}:// address has a name or a password in it, which would be kept with "
-            "every result: give them by the environment (docs/operations.md)"
+            "every result: give them by the environment (docs/clusters.md)"
         )
     if not ADDRESS.fullmatch(address):
         raise InputError(
@@ -111,7 +111,8 @@ class Bucket:
         try:
             files = fsspec.filesystem(protocol, **options)
         except ImportError:
-            extra = ".venv/bin/pip install '.[s3]'" if protocol == "s3" else "install it"
+            known = ".venv/bin/pip install -c constraints.txt -e '.[s3]'"
+            extra = known if protocol == "s3" else "install it"
             raise InputError(f"{self.address} needs a library of fsspec's: {extra}") from None
         if protocol == "s3":
             files.retries = S3_RETRIES

@@ -59,7 +59,7 @@ class Cluster(Frozen):
         for name in _secrets("arguments", self.arguments):
             raise ValueError(
                 f"arguments hold what looks like a secret, {name!r}, and Prefect's server keeps "
-                "them: put that into Dask's own configuration (docs/operations.md)"
+                "them: put that into Dask's own configuration (docs/clusters.md)"
             )
         return self
 

@@ -104,10 +104,14 @@ class LrSweep(Frozen):
 
 
 class LrBounds(Frozen):
-    """How lr_min and lr_max are read off the sweep, or the pair that replaces the sweep.
+    """How lr_min and lr_max are read off the sweep, or the `fixed` pair that replaces the sweep.
 
-    `plateau` and `argmin_tenth` take the sweep or what the clock predicts, `steepest`,
-    `minimum_tenth` and `valley` the range test, and `smith` any of them.
+    `plateau`: the smallest rates that reach `lr_min_share` and `lr_max_share` of the best training
+    accuracy. `argmin_tenth`: a hundredth and a tenth of the rate with the least loss. Both take the
+    sweep or what the clock predicts. `smith`: where accuracy begins to rise and where its rise
+    ends, of any method. Of the range test alone, each an lr_max with a tenth of it as lr_min:
+    `steepest`, where the loss falls fastest; `minimum_tenth`, a tenth of the rate with the least
+    loss; `valley`, the middle of the longest fall of the loss.
     """
 
     rule: Literal["plateau", "smith", "argmin_tenth", "steepest", "minimum_tenth", "valley"] = (
@@ -127,9 +131,13 @@ class LrBounds(Frozen):
 class Clr(Frozen):
     """Training with a cyclical learning rate; `step_size` is the half-cycle in updates.
 
-    Keras's RMSprop has its `epsilon` inside the root, lr g / sqrt(v + epsilon); the published
-    run's Keras added 1e-7 outside the root, which {"name": "rmsprop", "epsilon": 1e-14} comes
-    closest to.
+    The amplitude lr_max - lr_min stays what it is (`policy` triangular), is halved after every
+    cycle (triangular2), or is multiplied by `gamma` at every update (exp_range): to a third after
+    18,000 updates by 0.99994. `paper` is the pair of `clr-paper`.
+
+    Keras's RMSprop has its `epsilon` inside the root, lr g / sqrt(v + epsilon); an older Keras's
+    was outside, which {"name": "rmsprop", "epsilon": 1e-14} comes close to. The published run's
+    figures speak for inside.
 
     `policy` may name a function of your own, package.module:function, that scales the amplitude: it
     is called with the number of the cycle (from 1) or of the update (from 0), as `scale_of` says,
@@ -165,9 +173,11 @@ class BatchSweep(Frozen):
 
 
 class BatchBounds(Frozen):
-    """How bmin and bmax are detected, or the pair that replaces the sweep.
+    """How bmin and bmax are detected, or the `fixed` pair that replaces the sweep.
 
-    `threshold` is in percent of accuracy lost per doubling.
+    A doubling holds where it costs at most `threshold` percent of the training accuracy. bmin is
+    the first size from which one holds, bmax where the first unbroken `stretch` of them ends; with
+    outer, where the last one that holds ends.
     """
 
     threshold: float = Field(default=3.5, ge=0)
@@ -203,8 +213,9 @@ class EffectiveBatch(Frozen):
 class Combined(Frozen):
     """Training with both cycling: the learning rate follows the batch size.
 
-    Without `lr_at_bmin` the rate is cyclic_batch.learning_rate at fixed.batch_size, scaled down
-    linearly to bmin: 0.01 bmin / 64.
+    The rate is `lr_at_bmin` at bmin, and grows with the size (`scaling` linear) or with its root.
+    Without `lr_at_bmin` it is cyclic_batch.learning_rate at fixed.batch_size, scaled down linearly
+    to bmin: 0.01 bmin / 64.
     """
 
     scaling: Literal["linear", "sqrt"] = "linear"
@@ -240,7 +251,8 @@ class Experiment(Frozen):
     package.module:function, which takes the shape of an image and the number of classes and returns
     a Keras model. `loss` and `metrics`: functions of Keras's by name, or package.module:function,
     of targets and outputs; every metric is averaged over the validation images after every epoch.
-    An optimizer, a loss or a metric is a name, or {"name": ..., argument: ...}.
+    An optimizer, a loss or a metric is a name, or {"name": ..., argument: ...}. With `precision`
+    mixed_bfloat16 layers compute in 16 bits, and weights, losses and scores stay in 32.
     `gpus` are trained on, null for all there are, 0 for the CPU; as many `workers` train side by
     side, null for one a GPU, or one a processor core: both are of this machine, and say nothing of
     a `cluster` elsewhere. An update on more examples than

@@ -6,7 +6,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -91,7 +91,13 @@ def _comment(section: BaseModel) -> list[str]:
 def _fields(section: BaseModel, prefix: str, known: set[str]) -> Iterator[str]:
     for name in type(section).model_fields:
         if f"{prefix}{name}" in known:
-            yield f"#{name} = {_toml(getattr(section, name))}"
+            yield f"#{name} = {_toml(getattr(section, name))}{_choice(section, name)}"
+
+
+def _choice(section: BaseModel, name: str) -> str:
+    """Name in a comment the values that a field takes, where they can be counted."""
+    kind = type(section).model_fields[name].annotation
+    return f"  # {' | '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
 
 
 def _toml(value: Any) -> str:

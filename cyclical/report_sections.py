@@ -75,7 +75,8 @@ SECTIONS = (
         "clr_training",
         "Cyclical learning rate",
         "The rate rises and falls within each cycle; loss and accuracy should gain from cycle "
-        "to cycle.",
+        "to cycle. By triangular2 and exp_range the amplitude decays, which may be why it gains on "
+        "a fixed rate.",
         (Arms(),),
     ),
     Section(

@@ -225,7 +225,8 @@ def prepare(client: distributed.Client, on_gpus: Sequence[str]) -> None:
     if on_gpus and not all(client.run(finds_a_gpu).values()):
         raise RunError(
             f"TensorFlow can't use the GPU {', '.join(on_gpus)}: install its CUDA libraries "
-            "(.venv/bin/pip install '.[gpu]'), or compute on the CPU with --set gpus=0"
+            "(.venv/bin/pip install -c constraints.txt -e '.[gpu]'), or compute on the CPU with "
+            "--set gpus=0"
         )
 
 

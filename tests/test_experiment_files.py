@@ -38,6 +38,12 @@ def test_all_fields_stand_in_it_with_the_values_of_the_profile(
     assert resolve(other, settings) == PROFILES[profile]
 
 
+def test_the_values_of_a_choice_stand_beside_it() -> None:
+    lines = experiment_files.commented("quick").splitlines()
+    assert '#budget = "epochs"  # epochs | updates' in lines
+    assert "#threshold = 3.5" in lines
+
+
 def test_tables_arguments_and_none_are_read(tmp_path: Path) -> None:
     text = """
     profile = "notebook"
