@@ -5,11 +5,13 @@ alone (see `cyclical.clock`). What a large batch loses at the same number of epo
 few updates leave undone, and not what averaging over many examples costs.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cyclical.sweeps import LEARNED
 
@@ -45,7 +47,11 @@ def every_epoch(trainings: Mapping[tuple[float, int], Ran], value: str) -> pd.Da
 def at_equal_sums(batches: pd.DataFrame, rates: pd.DataFrame, status: pd.DataFrame) -> pd.DataFrame:
     """Set the end of every batch size beside what the sweep of the rate had reached at the same S.
 
-    The latter is read off `curve_of`, between the two nearest S on a log scale.
+    The latter is read off `curve_of`, between the two nearest S on a log scale. What is compared is
+    the training accuracy, an epoch's mean, at the S of the epoch's middle: by it bmin and bmax are
+    detected, and it uses each batch's own statistics. Validation uses their moving averages, which
+    after few updates are not yet those of the weights (Ioffe and Szegedy, arXiv 1502.03167; with
+    Keras's momentum of 0.99 after some hundreds), so that large sizes would seem to lag in S.
 
     Args:
         batches: `every_epoch` of the batch sweep.
@@ -53,30 +59,44 @@ def at_equal_sums(batches: pd.DataFrame, rates: pd.DataFrame, status: pd.DataFra
         status: Its table, with learning_rate, train_accuracy and status.
 
     Returns:
-        One row a batch size: batch_size, updates, rate_sum, val_accuracy (means over the seeds; the
-        accuracy is NaN where one of them diverged), same_sum (the validation accuracy that the
-        sweep of the rate had at that S; NaN outside of what was swept), difference (val_accuracy -
-        same_sum).
+        One row a batch size: batch_size, updates, rate_sum (S at the middle of the last epoch),
+        train_accuracy (of that epoch; means over the seeds, and NaN where one of them diverged),
+        same_sum (the training accuracy that the sweep of the rate had at that S; NaN outside of
+        what was swept), difference (train_accuracy - same_sum).
     """
-    last = batches.groupby(["batch_size", "seed"]).tail(1)
-    figures = last.groupby("batch_size")[["updates", "rate_sum", "val_accuracy"]]
+    last = at_middles(batches).groupby(["batch_size", "seed"]).tail(1)
+    figures = last.groupby("batch_size")[["updates", "rate_sum", "train_accuracy"]]
     table = figures.mean(skipna=False).reset_index()
     curve = curve_of(rates, status)
-    same = np.interp(
-        np.log(table["rate_sum"]), np.log(curve.index), curve, left=np.nan, right=np.nan
-    )
-    return table.assign(same_sum=same, difference=table["val_accuracy"] - same)
+    same = np.interp(_logs(table["rate_sum"]), _logs(curve.index), curve, left=np.nan, right=np.nan)
+    return table.assign(same_sum=same, difference=table["train_accuracy"] - same)
 
 
 def curve_of(rates: pd.DataFrame, status: pd.DataFrame) -> "pd.Series[float]":
-    """Return S -> mean validation accuracy, of all epochs of the rates that learned.
+    """Return S -> mean training accuracy, of the epochs of the rates that learned.
 
     Rates above that of the best training accuracy are left out: they are near instability, where S
-    is no clock.
+    is no clock. So are first epochs, where there are later ones: the mean over an epoch that begins
+    at S = 0 is that of no S.
     """
     learned = status[status["status"] == LEARNED]
     best = learned["learning_rate"].iloc[int(np.argmax(learned["train_accuracy"]))]
     clocked = learned.loc[learned["learning_rate"] <= best, "learning_rate"]
-    chosen = rates[rates["learning_rate"].isin(clocked) & rates["val_accuracy"].notna()]
-    curve: pd.Series[float] = chosen.groupby("rate_sum")["val_accuracy"].mean()
+    epochs = at_middles(rates)
+    chosen = epochs[epochs["learning_rate"].isin(clocked) & epochs["train_accuracy"].notna()]
+    later = chosen[chosen["epoch"] > 1]
+    means = (chosen if later.empty else later).groupby("rate_sum")["train_accuracy"].mean()
+    curve: pd.Series[float] = means
     return curve
+
+
+def at_middles(epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return `every_epoch`'s table with S at the middle of each epoch in place of its end."""
+    trainings = epochs.groupby([epochs.columns[0], "seed"], sort=False)
+    begins = trainings["rate_sum"].shift(fill_value=0.0)
+    return epochs.assign(rate_sum=(begins + epochs["rate_sum"]) / 2)
+
+
+def _logs(sums: "pd.Series[float] | pd.Index[float]") -> NDArray[np.float64]:
+    """Take logarithms by the C library: numpy's own round otherwise on some processors."""
+    return np.array([math.log(each) for each in sums])

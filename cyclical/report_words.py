@@ -111,8 +111,8 @@ def learning_clock(reader: Reader, _: str) -> str:
         if row.difference is not None
     )
     return (
-        "Validation accuracy after every epoch of both sweeps against S, the sum of the rates of "
-        f"all updates; at their ends batch sizes differ by so many points: {told or 'unknown'}"
+        "Training accuracy of every epoch of both sweeps against S, the sum of the rates so far, "
+        f"amid the epoch; in the last, batch sizes differ by so many points: {told or 'unknown'}"
     )
 
 

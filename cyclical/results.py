@@ -131,8 +131,8 @@ class EqualSum(Frozen):
 
     batch_size: int
     updates: float
-    rate_sum: float = Field(description="S: the sum of the learning rates of all updates")
-    val_accuracy: Figure
+    rate_sum: float = Field(description="S, the sum of the rates so far, amid the last epoch")
+    train_accuracy: Figure = Field(description="of that epoch")
     same_sum: Figure = Field(description="what the sweep of the rate had at S; null: not swept")
     difference: Figure
 
@@ -236,8 +236,9 @@ def _summary(store: Store, run: RunRecord) -> Summary:
                 last = last_scale(store.frame(point.artifact, "noise.parquet"))
                 found["noise_scale"], found["noise_epoch"] = last or (None, None)
             case "batch_bounds", "clock":
-                rows = _rows(store.frame(point.artifact, "sums.parquet"))
-                found["sums"] = [EqualSum(**row) for row in rows]
+                table = store.frame(point.artifact, "sums.parquet")
+                if "train_accuracy" in table:  # earlier ones compared what is not comparable
+                    found["sums"] = [EqualSum(**row) for row in _rows(table)]
             case "comparison", "comparison":
                 compared = _compared(store, point, _seconds(store, run))
     return Summary(

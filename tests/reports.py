@@ -75,7 +75,7 @@ def opinions(store: Store) -> list[Point]:
     """Write what stands beside the bounds of the batch size."""
     scales = {"epoch": [1, 2, 3], "seeds": 1, "noise_scale": [80.0, 90.0, 123.4]}
     sums = {"batch_size": [16, 32], "updates": [939.0, 471.0], "rate_sum": [0.9, 0.5]}
-    apart = {"val_accuracy": [0.8, 0.7], "same_sum": [0.79, 0.72], "difference": [0.01, -0.02]}
+    apart = {"train_accuracy": [0.8, 0.7], "same_sum": [0.79, 0.72], "difference": [0.01, -0.02]}
     return [
         point(store, "batch_bounds", "noise", noise=pd.DataFrame(scales)),
         point(store, "batch_bounds", "clock", sums=pd.DataFrame(sums | apart)),

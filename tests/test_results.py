@@ -284,7 +284,7 @@ def with_opinions(shelf: Store, noise: float, apart: float, budget: str = "epoch
             "batch_size": [16, 32],
             "updates": [10.0, 5.0],
             "rate_sum": [1.0, 0.5],
-            "val_accuracy": [0.8, 0.8],
+            "train_accuracy": [0.8, 0.8],
             "same_sum": [math.nan, 0.8 + apart],
             "difference": [math.nan, -apart],
         }
