@@ -15,11 +15,11 @@ from cyclical.errors import InputError
 from cyclical.manifests import Artifact, DamagedError
 from cyclical.noise import last_scale
 from cyclical.settings import changes
-from cyclical.store import Store
+from cyclical.store import RUNS, Store
 from cyclical.values import Frozen
 
 R = TypeVar("R", "TrainingResult", "ArmResult")
-LATEST, EXPERIMENT = "latest.json", "experiment.toml"
+LATEST, LATEST_FILE = "latest.json", "latest.toml"
 LATEST_REPORT = "report.html"
 GONE = "results of the latest run in {root} are gone or damaged: `cyclical run` computes them again"
 FOUND = (
@@ -165,18 +165,26 @@ class Summary(Frozen):
     artifacts: dict[str, str] = Field(description="step/label -> path of the artifact's folder")
 
 
+def refuse_report_of_others(store: Store) -> None:
+    """Raise InputError where a report lies in the store's folder and no run of ours ever did."""
+    ours = (store.root / RUNS).exists() or store.get(LATEST) is not None
+    if not ours and store.get(LATEST_REPORT) is not None:
+        raise InputError(
+            f"{store.blob(LATEST_REPORT)} is none of ours, and a run would write over it: move it "
+            "away, or name another folder with --set artifacts=FOLDER"
+        )
+
+
 def record(store: Store, run: RunRecord) -> None:
-    """Make a run the latest one; the report of the one before goes."""
-    store.remove(LATEST_REPORT)
+    """Make a run the latest one; the report of the one before goes, and the file it was told by."""
+    for each in (LATEST_REPORT, LATEST_FILE):
+        store.remove(each)
     store.put(LATEST, run.model_dump_json(indent=1).encode())
 
 
-def keep_file(store: Store, content: bytes | None) -> None:
-    """Keep the file that the latest run was described by, beside its record; or none."""
-    if content is None:
-        store.remove(EXPERIMENT)
-    else:
-        store.put(EXPERIMENT, content)
+def keep_file(store: Store, content: bytes) -> None:
+    """Keep the file that the latest run was described by, beside its record."""
+    store.put(LATEST_FILE, content)
 
 
 def latest(store: Store) -> RunRecord:

@@ -72,7 +72,8 @@ def run(
                 from_step=from_step,
                 until_step=until_step,
             )
-        results.keep_file(store, described)
+        if described is not None:
+            results.keep_file(store, described)
         _show(store)
         if profile == "quick" and not (settings or until_step):
             console.print("At full size: cyclical run --profile notebook", highlight=False)

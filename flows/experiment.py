@@ -97,6 +97,7 @@ def experiment(
     place = places.chosen(chosen)
     machine.refuse_precision(chosen.precision, place.on_gpus)
     store = Store.at(chosen.artifacts)
+    results.refuse_report_of_others(store)
     told = chosen.model_copy(update={"cluster": clusters.Cluster()})  # it may be gone tomorrow
     header = ledger.Header(
         flow_run_id=str(runtime.flow_run.id),

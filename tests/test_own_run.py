@@ -110,7 +110,7 @@ def test_only_arms_are_scored_on_the_test_images(place: Path) -> None:
 
 
 def test_the_file_is_kept_with_the_results(place: Path) -> None:
-    assert (place / "artifacts/experiment.toml").read_text() == FILE
+    assert (place / "artifacts/latest.toml").read_text() == FILE
 
 
 def test_nothing_is_computed_again_also_without_the_source(place: Path) -> None:

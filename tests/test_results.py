@@ -97,6 +97,28 @@ def test_a_record_leaves_one_readable_file_in_the_root(shelf: Store) -> None:
     assert told["duration_seconds"] == 287.5
 
 
+def test_the_file_of_a_run_goes_when_another_one_is_recorded(shelf: Store) -> None:
+    (shelf.root / "experiment.toml").write_text("mine")
+    results.record(shelf, run_of())
+    results.keep_file(shelf, b"x = 1")
+    assert (shelf.root / results.LATEST_FILE).read_bytes() == b"x = 1"
+    results.record(shelf, run_of())
+    assert not (shelf.root / results.LATEST_FILE).exists()
+    assert (shelf.root / "experiment.toml").read_text() == "mine"
+
+
+def test_a_report_that_no_run_wrote_is_not_written_over(shelf: Store) -> None:
+    page = shelf.root / results.LATEST_REPORT
+    results.refuse_report_of_others(shelf)
+    page.write_text("mine")
+    with pytest.raises(InputError, match=r"report\.html is none of ours"):
+        results.refuse_report_of_others(shelf)
+    page.unlink()
+    results.record(shelf, run_of())
+    page.write_text("ours")
+    results.refuse_report_of_others(shelf)
+
+
 def test_without_a_finished_run_the_error_says_how_to_start_one(shelf: Store) -> None:
     with pytest.raises(InputError) as caught:
         results.latest(shelf)
