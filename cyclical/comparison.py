@@ -13,6 +13,7 @@ from cyclical.intervals import mean
 from cyclical.plans import Training
 
 MUCH = 1.2
+PICKED = "each picked by these very figures, so optimistic"
 FINDINGS = {
     "clr-derived": "Cycling the learning rate",
     "cyclic-batch-derived": "Cycling the batch size",
@@ -92,15 +93,19 @@ def summarise(
     return pd.DataFrame(rows)
 
 
-def findings(summary: pd.DataFrame) -> list[str]:
+def findings(summary: pd.DataFrame, more: str = "--seeds 5") -> list[str]:
     """Say in a sentence each what cycling brought, from the rows of `summarise`.
 
     A difference is told as one only where its interval leaves out zero. The last sentence names
     the best arms of either kind, whatever their optimizer: a baseline may be a weak one.
+
+    Args:
+        summary: What `summarise` returns.
+        more: What would train more seeds, for the reader of one.
     """
     rows = {row["arm"]: row for row in summary.to_dict("records")}
     told = [
-        f"{what}: {_told(rows[arm], rows[rows[arm]['baseline']])}"
+        f"{what}: {_told(rows[arm], rows[rows[arm]['baseline']], more)}"
         for arm, what in FINDINGS.items()
         if arm in rows and rows[arm]["baseline"]
     ]
@@ -117,7 +122,7 @@ def findings(summary: pd.DataFrame) -> list[str]:
     )
     if told and cycling and fixed:
         best, other = (f"{arm} {finals[arm]:.4f}" for arm in (cycling, fixed))
-        told.append(f"Best that cycles: {best}; best that does not: {other}")
+        told.append(f"Best that cycles: {best}; best that does not: {other} ({PICKED})")
     return told
 
 
@@ -192,10 +197,11 @@ def _published(epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _told(row: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+def _told(row: Mapping[Any, Any], other: Mapping[Any, Any], more: str) -> str:
     """Tell one arm's difference to its baseline, in points (hundredths of accuracy).
 
-    More updates, or fewer, may explain it as well: they are named where they differ by a fifth.
+    More updates, or fewer, may explain it as well, and another optimizer: updates are named where
+    they differ by a fifth.
     """
     difference, low, high = (
         100 * row[name] for name in ("difference", "difference_low", "difference_high")
@@ -204,14 +210,17 @@ def _told(row: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
     if not np.isfinite(difference):
         return f"not comparable with {baseline}, as a training diverged"
     ratio = row["updates"] / other["updates"]
-    if not 1 / MUCH < ratio < MUCH:
-        baseline += f" with {ratio:.2g} times its updates"
+    unlike = [] if 1 / MUCH < ratio < MUCH else [f"{ratio:.2g} times its updates"]
+    if row["optimizer"] != other["optimizer"]:
+        unlike.append(f"{row['optimizer']} in place of its {other['optimizer']}")
+    if unlike:
+        baseline += f" with {' and '.join(unlike)}"
     word = "better" if difference > 0 else "worse"
     if seeds == 1:
         how = (
             f"{word} by {abs(difference):.1f} points than" if round(difference, 1) else "level with"
         )
-        return f"{how} {baseline} (one seed: --seeds 5 would show how much is chance)"
+        return f"{how} {baseline} (one seed: {more} would show how much is chance)"
     if low <= 0 <= high:
         interval = f"95 % interval {low:+.1f} to {high:+.1f}"
         return f"no difference from {baseline} that {seeds} seeds can show ({interval})"

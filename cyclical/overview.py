@@ -46,7 +46,7 @@ def legend(arms: Sequence[ArmResult], goal: float) -> dict[str, str]:
     return {
         "final": f"test accuracy after the last epoch{interval}",
         "best*": f"accuracy of the best epoch {picked}",
-        "vs fixed": "points (hundredths) above the fixed arm of the same optimizer",
+        "vs fixed": "points (hundredths) above its fixed arm",
         f"to {goal:g}": "the first epoch at that accuracy",
         **({PUBLISHED: published} if _any_published(arms) else {}),
     }

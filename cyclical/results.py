@@ -115,7 +115,7 @@ class ArmResult(Frozen):
     best_epoch: Figure = Field(description="mean over the seeds, counted from 1")
     epochs_to_goal: Figure = Field(description="mean of the first epochs at goal; null: not all")
     held_out: bool = Field(description="whether validation was on held-out training images")
-    baseline: str = Field(description="the fixed arm of the same optimizer; empty: none")
+    baseline: str = Field(description="the fixed arm it is compared with; empty: none")
     difference: Figure = Field(description="test accuracy minus the baseline's, seed by seed")
     difference_low: Figure
     difference_high: Figure
@@ -248,7 +248,7 @@ def _summary(store: Store, run: RunRecord) -> Summary:
                 if "train_accuracy" in table:  # earlier ones compared what is not comparable
                     found["sums"] = [EqualSum(**row) for row in _rows(table)]
             case "comparison", "comparison":
-                compared = _compared(store, point, _seconds(store, run))
+                compared = _compared(store, run, point)
     return Summary(
         finished=run.finished,
         duration_seconds=run.duration_seconds,
@@ -281,20 +281,25 @@ def _agreeing(
     return agreement.agreeing(alone, {name: found[name] for name in names})
 
 
-def _compared(store: Store, point: Point, seconds: dict[str, float]) -> dict[str, Any]:
+def _compared(store: Store, run: RunRecord, point: Point) -> dict[str, Any]:
     trainings = store.frame(point.artifact, "comparison.parquet")
     labels = trainings["arm"] + "-seed=" + trainings["seed"].astype(str)
-    trainings = trainings.assign(seconds=labels.map(seconds))
+    trainings = trainings.assign(seconds=labels.map(_seconds(store, run)))
     arms = store.frame(point.artifact, "summary.parquet")
     mean_seconds = trainings.groupby("arm")["seconds"].mean()
     return {
-        "findings": comparison.findings(arms),
+        "findings": comparison.findings(arms, _more_seeds(run.configuration)),
         "arms": [
             _filled(ArmResult, row)
             for row in _rows(arms.assign(seconds=arms["arm"].map(mean_seconds)))
         ],
         "comparison": [_filled(TrainingResult, row) for row in _rows(trainings)],
     }
+
+
+def _more_seeds(config: Experiment) -> str:
+    """Name the option that trains the arms with more seeds."""
+    return "more training.seeds" if config.training.seeds else "--seeds 5"
 
 
 def _filled(kind: type[R], row: dict[str, Any]) -> R:

@@ -13,6 +13,7 @@ from cyclical.arms import baselines
 from cyclical.comparison import (
     FINDINGS,
     MEASURED,
+    PICKED,
     Trained,
     accuracy_by_epoch,
     compare,
@@ -444,6 +445,19 @@ def test_every_mean_lies_within_its_interval_and_beside_itself_no_arm_differs(
 # The baselines
 
 
+@pytest.mark.parametrize(("more", "told"), [({}, "--seeds 5"), ({"more": "others"}, "others")])
+def test_another_optimizer_than_the_baselines_is_named(more: dict[str, str], told: str) -> None:
+    settings = {"cyclic_batch.optimizer": "adam"}
+    arms = [arm for arm in every_arm("notebook", settings=settings) if "batch-c" not in arm.label]
+    table = compare([Trained(each, history(0.5)) for each in arms])
+    against = baselines(resolve("notebook", settings))
+    sentences = findings(summarise(table, against), **more)
+    [cycling] = [each for each in sentences if each.startswith("Cycling the batch size")]
+    assert "fixed-sgd with adam in place of its sgd" in cycling
+    assert f"(one seed: {told} would show" in cycling
+    assert not [each for each in sentences if each != cycling and "in place of" in each]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -562,7 +576,7 @@ def test_there_is_a_sentence_for_each_thing_that_cycled_in_their_order() -> None
         "Cycling the effective batch size: better by 0.1 points than effective-batch-constant "
         + end,
         f"Cycling both: worse by 0.1 points than fixed-sgd {end}",
-        "Best that cycles: combined 0.5060; best that does not: fixed-rmsprop 0.5080",
+        f"Best that cycles: combined 0.5060; best that does not: fixed-rmsprop 0.5080 ({PICKED})",
     ]
     assert FINDINGS.keys() <= {arm.label for arm in everything}
 
@@ -572,7 +586,9 @@ def test_of_arms_that_are_missing_or_have_no_baseline_nothing_is_told() -> None:
     against = {"combined": "fixed-sgd", "clr-paper": "fixed-sgd"}
     sentence, best = findings(summarise(finals(arms), against))
     assert sentence.startswith("Cycling both: better by 10.0 points than fixed-sgd (one seed")
-    assert best == "Best that cycles: combined 0.9000; best that does not: fixed-sgd 0.8000"
+    assert best == (
+        f"Best that cycles: combined 0.9000; best that does not: fixed-sgd 0.8000 ({PICKED})"
+    )
     assert findings(summarise(finals({"fixed-sgd": [0.8]}), {})) == []
 
 
