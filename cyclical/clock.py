@@ -14,11 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cyclical.errors import InputError
+from cyclical.rounding import exp, log10, power
 from cyclical.sweeps import METRICS, with_status
 
 Float64 = NDArray[np.float64]
 BANDWIDTH = 0.2
 """Standard deviation of the smoothing window, in decades of the clock."""
+MOST_AT_ONCE = 1_000_000
+"""How many weights are held at a time: more updates at fewer clocks."""
+MOST_READ = 2_000
+"""At how many clocks a curve is smoothed; between them it is a straight line over log10 S."""
 POINTS = 9
 """How many times of the last epoch are averaged."""
 MEASURED = ("train_loss", "train_accuracy")
@@ -49,10 +54,16 @@ def smoothed_at(clocks: Float64, values: Float64, wanted: Float64) -> Float64:
     Returns:
         Shape (m,).
     """
-    x = np.log10(clocks)
-    at = np.clip(np.log10(np.maximum(wanted, clocks[0])), x[0], x[-1])
+    x = log10(clocks)
+    at = np.clip(log10(np.maximum(wanted, clocks[0])), x[0], x[-1])
+    rows = max(1, MOST_AT_ONCE // len(x))
+    blocks = [_smoothed(x, values, at[i : i + rows]) for i in range(0, len(at), rows)]
+    return np.concatenate([np.empty(0), *blocks])
+
+
+def _smoothed(x: Float64, values: Float64, at: Float64) -> Float64:
     apart = x[np.newaxis, :] - at[:, np.newaxis]
-    weights = np.exp(-0.5 * (apart / BANDWIDTH) ** 2)
+    weights = exp(-0.5 * (apart / BANDWIDTH) ** 2)
     zeroth, first, second = (np.sum(weights * apart**power, axis=1) for power in (0, 1, 2))
     level, slope = (np.sum(weights * apart**power * values, axis=1) for power in (0, 1))
     spread = zeroth * second - first**2
@@ -171,5 +182,14 @@ def curve(runs: Sequence[pd.DataFrame], updates: int) -> pd.DataFrame:
     for name in ("loss", "accuracy"):
         mean = np.mean([run[name].to_numpy(dtype=float)[:length] for run in runs], axis=0)
         table[name] = mean
-        table[f"smoothed_{name}"] = smoothed_at(clocks, mean, clocks)
+        table[f"smoothed_{name}"] = _smooth_curve(clocks, mean)
     return table
+
+
+def _smooth_curve(clocks: Float64, values: Float64) -> Float64:
+    """Smooth at every clock, or where there are many, at some, evenly spaced over log10 S."""
+    if len(clocks) <= MOST_READ:
+        return smoothed_at(clocks, values, clocks)
+    x = log10(clocks)
+    evenly = np.linspace(x[0], x[-1], MOST_READ)
+    return np.interp(x, evenly, smoothed_at(clocks, values, power(10.0, evenly)))

@@ -5,14 +5,13 @@ alone (see `cyclical.clock`). What a large batch loses at the same number of epo
 few updates leave undone, and not what averaging over many examples costs.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from cyclical.rounding import log10
 from cyclical.sweeps import LEARNED
 
 
@@ -68,7 +67,7 @@ def at_equal_sums(batches: pd.DataFrame, rates: pd.DataFrame, status: pd.DataFra
     figures = last.groupby("batch_size")[["updates", "rate_sum", "train_accuracy"]]
     table = figures.mean(skipna=False).reset_index()
     curve = curve_of(rates, status)
-    same = np.interp(_logs(table["rate_sum"]), _logs(curve.index), curve, left=np.nan, right=np.nan)
+    same = np.interp(log10(table["rate_sum"]), log10(curve.index), curve, left=np.nan, right=np.nan)
     return table.assign(same_sum=same, difference=table["train_accuracy"] - same)
 
 
@@ -95,8 +94,3 @@ def at_middles(epochs: pd.DataFrame) -> pd.DataFrame:
     trainings = epochs.groupby([epochs.columns[0], "seed"], sort=False)
     begins = trainings["rate_sum"].shift(fill_value=0.0)
     return epochs.assign(rate_sum=(begins + epochs["rate_sum"]) / 2)
-
-
-def _logs(sums: "pd.Series[float] | pd.Index[float]") -> NDArray[np.float64]:
-    """Take logarithms by the C library: numpy's own round otherwise on some processors."""
-    return np.array([math.log(each) for each in sums])

@@ -41,7 +41,10 @@ def legend(arms: Sequence[ArmResult], goal: float) -> dict[str, str]:
     several = any(arm.seeds > 1 for arm in arms)
     held_out = any(arm.held_out for arm in arms)
     interval = ", mean ± 95 % interval" if several else ""
-    published = "the published run's final, on 60,000 images for 20 epochs (n: of n test images)"
+    published = (
+        "the published run's final, with the bounds it found, on 60,000 images for 20 epochs "
+        "(n: of n test images)"
+    )
     picked = "on the held-out images" if held_out else "on the test images: optimistic"
     return {
         "final": f"test accuracy after the last epoch{interval}",

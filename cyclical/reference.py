@@ -123,8 +123,8 @@ def _shapes(config: Experiment) -> dict[str, Any]:
     """Return the settings that make a published arm what it is, whatever the size of the run."""
     clr, cyclic, effective = config.clr, config.cyclic_batch, config.effective_batch
     return {
-        "clr-derived": (clr.policy, clr.batch_size, clr.optimizer),
-        "clr-paper": (clr.policy, clr.batch_size, clr.optimizer, clr.paper),
+        "clr-derived": (clr.policy, clr.gamma, clr.batch_size, clr.optimizer),
+        "clr-paper": (clr.policy, clr.gamma, clr.batch_size, clr.optimizer, clr.paper),
         "cyclic-batch-reference": (cyclic.reference, cyclic.learning_rate, cyclic.optimizer),
         "effective-batch-constant": (effective.group, effective.optimizer),
     }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cyclical.errors import InputError, one_line
+from cyclical.rounding import exp, power
 
 Float64 = NDArray[np.float64]
 Scale = Callable[[Float64, Float64], Float64]
@@ -90,7 +91,7 @@ def triangular2(base_lr: float, max_lr: float, step_size: int) -> Schedule:
     >>> triangular2(0.001, 0.005, 100)(300)
     0.003
     """
-    return cyclical(base_lr, max_lr, step_size, lambda number, _: _power(0.5, number - 1))
+    return cyclical(base_lr, max_lr, step_size, lambda number, _: power(0.5, number - 1))
 
 
 def exp_range(base_lr: float, max_lr: float, step_size: int, gamma: float) -> Schedule:
@@ -101,7 +102,7 @@ def exp_range(base_lr: float, max_lr: float, step_size: int, gamma: float) -> Sc
     """
     if not 0 < gamma <= 1:
         raise InputError(f"gamma must lie in (0, 1], but is {gamma}")
-    return cyclical(base_lr, max_lr, step_size, lambda _, iteration: _power(gamma, iteration))
+    return cyclical(base_lr, max_lr, step_size, lambda _, iteration: power(gamma, iteration))
 
 
 def scaled(
@@ -165,7 +166,7 @@ def exponential(base_lr: float, max_lr: float, step_size: int) -> Schedule:
 
     def rate(iteration: Float64) -> Float64:
         done = np.minimum(1.0, iteration / step_size)
-        return np.where(done < 1, base_lr * np.exp(steps * done), max_lr)
+        return np.where(done < 1, base_lr * exp(steps * done), max_lr)
 
     return Schedule(rate)
 
@@ -277,12 +278,6 @@ def _factor(scale: Callable[[float], float], name: str, scale_of: str, value: fl
             "number, at least 0"
         )
     return factor
-
-
-def _power(base: float, exponents: Float64) -> Float64:
-    """Raise by the C library: numpy's own power rounds otherwise on a processor with AVX-512."""
-    powers: Float64 = np.vectorize(math.pow, otypes=[np.float64])(base, exponents)
-    return powers
 
 
 def _rising(base_lr: float, max_lr: float, step_size: int) -> None:

@@ -1,5 +1,7 @@
 """The learning clock: exact where accuracy follows the sum of the rates, by construction."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +139,24 @@ def test_the_curve_is_drawn_over_the_rate_whose_training_ends_at_the_clock() -> 
     assert table["accuracy"].tolist() == pytest.approx(list(run(ramp())["accuracy"] / 2))
     assert table["smoothed_accuracy"].iloc[200] == pytest.approx(table["accuracy"].iloc[200], 0.01)
     assert set(table["seeds"]) == {2}
+
+
+def test_a_long_curve_is_smoothed_in_little_memory_and_as_a_short_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rates = np.linspace(1e-4, 0.04, 1_000)
+    monkeypatch.setattr(clock, "MOST_READ", 200)
+    monkeypatch.setattr(clock, "MOST_AT_ONCE", 10_000)
+    long = pd.DataFrame({"learning_rate": rates, "loss": 1.0, "accuracy": accuracy_at(rates)})
+    tracemalloc.start()
+    table = clock.curve([long], UPDATES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * len(rates) ** 2 / 2  # a square of weights would be twice that
+    monkeypatch.setattr(clock, "MOST_READ", len(rates))
+    whole = clock.curve([long], UPDATES)
+    for name in ("smoothed_loss", "smoothed_accuracy"):
+        np.testing.assert_allclose(table[name], whole[name], atol=1e-4)
 
 
 def test_a_run_that_broke_tells_until_then_and_that_its_last_rate_diverges() -> None:

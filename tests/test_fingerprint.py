@@ -71,11 +71,16 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 def test_a_module_is_fingerprinted_with_all_that_it_imports_inside_the_package() -> None:
-    assert set(of_modules(["cyclical.schedules"])) == {"cyclical.schedules", "cyclical.errors"}
+    assert set(of_modules(["cyclical.schedules"])) == {
+        "cyclical.schedules",
+        "cyclical.errors",
+        "cyclical.rounding",
+    }
     assert set(of_modules(["cyclical.bounds"])) == {
         "cyclical.bounds",
         "cyclical.errors",
         "cyclical.learning",
+        "cyclical.rounding",
         "cyclical.schedules",
         "cyclical.sweeps",
     }
@@ -151,8 +156,8 @@ def test_removing_a_docstring_changes_nothing(package: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("_power(0.5, number - 1)", "_power(0.25, number - 1)"),
-        ("_power(0.5, number - 1)", "_power(0.5, number + 1)"),
+        ("power(0.5, number - 1)", "power(0.25, number - 1)"),
+        ("power(0.5, number - 1)", "power(0.5, number + 1)"),
         ("if base_lr >= max_lr:", "if base_lr > max_lr:"),
         ("def triangular2(", "def triangular3("),
         ("step_size must be at least 1 update", "step_size must be at least one update"),
@@ -428,7 +433,12 @@ def test_a_module_that_a_task_imports_in_its_body_counts(fingerprint_of: OfTask)
 
             return curves.constant(0.1)
     """)
-    assert set(hashes) == {"chores.work", "cyclical.schedules", "cyclical.errors"}
+    assert set(hashes) == {
+        "chores.work",
+        "cyclical.schedules",
+        "cyclical.errors",
+        "cyclical.rounding",
+    }
 
 
 def test_a_module_that_only_a_helper_or_a_constant_uses_counts(fingerprint_of: OfTask) -> None:
@@ -478,6 +488,7 @@ def test_the_fingerprint_of_a_real_task_is_stable_and_complete() -> None:
         "cyclical.bounds",
         "cyclical.errors",
         "cyclical.learning",
+        "cyclical.rounding",
         "cyclical.schedules",
         "cyclical.sweeps",
     }

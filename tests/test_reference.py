@@ -193,6 +193,14 @@ def test_another_model_or_other_data_have_nothing_published_beside_them(
     )
 
 
+@pytest.mark.parametrize("changed", [{"clr.gamma": 0.9}, {"clr.policy": "triangular"}])
+def test_arms_that_cycle_otherwise_have_nothing_published_beside_them(
+    changed: dict[str, Any],
+) -> None:
+    found = reference.comparable(resolve("quick", changed), is_fashion=True)
+    assert set(found) == {"cyclic-batch-reference", "effective-batch-constant"}
+
+
 def test_a_published_epoch_stands_in_the_middle_of_the_updates_of_ours() -> None:
     # epochs of 10, 10 and 20 updates: they end at 10, 20 and 40, their middles are 5, 15 and 30
     assert placed(10, 20, 40, published=epochs_of(0.5, 0.75, 0.875)) == [
