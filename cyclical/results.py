@@ -58,9 +58,10 @@ class RunRecord(Frozen):
 
 
 class TrainingResult(Frozen):
-    """One arm trained with one seed. Accuracies are shares of the images, losses those of `loss`.
+    """One arm trained with one seed. Accuracies are shares of the images.
 
-    Validation is on the held-out training images, or on the test images where none are held out.
+    Losses are those of `loss`, without what layers add to it in training. Validation is on the
+    held-out training images, or on the test images where none are held out.
     """
 
     arm: str

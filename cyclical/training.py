@@ -44,7 +44,8 @@ class Outcome:
     `history`: one row an epoch: epoch (from 1), updates and examples (so far), train_loss,
     train_accuracy (means over the epoch's examples in training mode), val_loss, val_accuracy, and
     val_NAME of every metric; where the gradient noise is measured, also small_gradient and
-    big_gradient (see `Updates.gradient_norms`).
+    big_gradient (see `Updates.gradient_norms`). The training loss holds what layers add to it,
+    such as a weight's penalty; that of validation and test is the loss of the outputs alone.
     `iterations`: one row an update: iteration (from 0), learning_rate, batch_size, loss, accuracy
     (of that update's examples alone).
     `test`: one row, test_loss and the others after the last epoch (NaN after divergence); None

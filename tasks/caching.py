@@ -136,8 +136,9 @@ def refuse_edited_code(slot: Slot) -> None:
     edited = [reference for reference, code in theirs.items() if _user_code(reference) != code]
     if edited or _modules_now(tuple(keyed)) != keyed:
         raise InputError(
-            "the code was edited while the run was going on, so its results would be kept under "
-            "the wrong key: run again"
+            "this worker imported the code before it was edited, so its results would be kept "
+            "under the wrong key: run again; a worker of a cluster that lives on must be started "
+            "again"
         )
 
 

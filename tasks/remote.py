@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -140,9 +141,7 @@ class Expected:
     @classmethod
     def here(cls, gpu: Mapping[str, str] | None, seen: Blob) -> "Expected":
         """Tell what this process has."""
-        from tasks.training import train
-
-        code, versions = code_and_versions(train.fn)
+        code, versions = _code_and_versions()
         environment = dict(cluster.WORKER_ENVIRONMENT)
         return cls(code, versions, environment, platform.machine(), gpu, seen)
 
@@ -151,9 +150,7 @@ class Expected:
 
         Its code is what it was when a run first asked: later edits have no effect on it.
         """
-        from tasks.training import train
-
-        code, versions = code_and_versions(train.fn)
+        code, versions = _code_and_versions()
         if code != self.code:
             raise RunError(
                 f"worker {where} has other code of this project: install the same, start it again"
@@ -184,6 +181,14 @@ class Expected:
                 f"worker {where} does not see {self.seen}: name a place that all machines share "
                 "with --artifacts"
             )
+
+
+def _code_and_versions() -> tuple[dict[str, str], dict[str, str]]:
+    """Tell what trains here, and the versions of all that its results' bytes depend on."""
+    from tasks.training import train
+
+    code, versions = code_and_versions(train.fn)
+    return code, versions | {"pyarrow": version("pyarrow")}  # it names itself in every file
 
 
 class Joins(distributed.WorkerPlugin):  # type: ignore[misc]
