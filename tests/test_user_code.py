@@ -22,7 +22,7 @@ from cyclical.results import latest
 from cyclical.settings import resolve
 from cyclical.store import Store
 from tasks import training as training_tasks
-from tasks.caching import slot_for
+from tasks.caching import refuse_edited_code, slot_for
 from tests import running
 
 Write = Callable[..., Path]
@@ -431,6 +431,21 @@ def test_a_users_code_is_in_the_recipes_of_the_two_arms_that_call_it_and_in_no_o
     assert theirs.pop("clr-derived") == theirs.pop("clr-paper") == {"own_curves.mine:fade": code}
     assert len(theirs) == 7
     assert set(theirs.values()) == {None}
+
+
+def test_a_process_that_imported_a_users_code_before_an_edit_refuses_to_train(
+    write: Write, tmp_path: Path
+) -> None:
+    write("mine.py", FADE)
+    arm, *_ = arms.clr(resolve("quick", {"clr.policy": "mine:fade"}), 1e-4, 1e-3)
+    slot = slot_for(
+        training_tasks.train, Store(root=tmp_path), "arms", arm.label, {"training": arm}
+    )
+    refuse_edited_code(slot)
+    edited = {"mine:fade": {"mine": "another hash"}}
+    later = slot.model_copy(update={"recipe": slot.recipe | {"user_code": edited}})
+    with pytest.raises(InputError, match="imported the code before it was edited"):
+        refuse_edited_code(later)
 
 
 @dataclass(frozen=True)
