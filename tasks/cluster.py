@@ -33,6 +33,9 @@ CLUSTER_SETTINGS = {
     # Nobody looks at what Dask samples of a worker a hundred times a second, and up to Python 3.11
     # a sample can lock the worker up for ever (python/cpython#106883).
     "distributed.worker.profile.enabled": False,
+    # Nor at its own health, for which each of its processes wakes up 50 times a second.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
 }
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_GPU = "-1"
