@@ -2,10 +2,10 @@
 
 import json
 
+from cyclical.learning_clock import ONE_CURVE
 from cyclical.results import EqualSum, Summary
 
 METHODS = {"range_test": ", read off a range test", "clock": ", predicted by the clock"}
-ONE_CURVE = 0.03  # of accuracy: about what an epoch of one seed varies by
 
 
 def named(summary: Summary) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cyclical.learning_clock import at_middles, curve_of
+from cyclical.learning_clock import curve_of
 from cyclical.style import ARM_COLOURS, ARM_MARKS, BLUE, INCHES, VERMILLION, png
 from cyclical.sweeps import DIVERGED
 
@@ -27,10 +27,11 @@ def learning_clock_figure(
 ) -> Figure:
     """Draw the training accuracy of every epoch of both sweeps against S, on a log axis.
 
-    S is that of the epoch's middle. The sweep of the learning rate is dots, crosses where the rate
+    S is that amid the epoch. The sweep of the learning rate is dots, crosses where the rate
     diverged, and a line through those that are its clock (see `learning_clock.curve_of`); every
     batch size has a mark of its own. Where they lie on one line, a batch size makes no difference
-    but for the number of its updates. First epochs are pale: their mean is that of no S.
+    but for the number of its updates. First epochs are pale, where there are later ones: their mean
+    is that of no S.
 
     Args:
         batches: `learning_clock.every_epoch` of the batch sweep.
@@ -44,13 +45,12 @@ def learning_clock_figure(
     diverged = rates["learning_rate"].isin(
         status.loc[status["status"] == DIVERGED, "learning_rate"]
     )
-    epochs = at_middles(rates)
     for chosen, mark, colour in ((~diverged, ".", BLUE), (diverged, "x", VERMILLION)):
-        points = epochs[chosen & epochs["train_accuracy"].notna()]
+        points = rates[chosen & rates["train_accuracy"].notna()]
         name = "diverged" if mark == "x" and len(points) else None
         for part, alpha, label in _by_age(points, name):
             axis.plot(*part, mark, color=colour, alpha=alpha, label=label)
-    _draw_sizes(axis, at_middles(batches))
+    _draw_sizes(axis, batches)
     axis.set_xscale("log")
     axis.set(
         ylim=(0, 1.02),
@@ -62,13 +62,14 @@ def learning_clock_figure(
 
 
 def _draw_sizes(axis: Axes, batches: pd.DataFrame) -> None:
-    means = batches.groupby(["batch_size", "epoch"])[["rate_sum", "train_accuracy"]].mean(
-        skipna=False
+    means = (
+        batches.groupby(["batch_size", "epoch"])[["rate_sum", "from_start", "train_accuracy"]]
+        .mean(skipna=False)
+        .astype({"from_start": bool})
     )
     sizes = batches["batch_size"].unique()
     for number, size in enumerate(np.sort(sizes)):
-        points = means.loc[size].reset_index()
-        for part, alpha, label in _by_age(points, f"batch size {size:.0f}"):
+        for part, alpha, label in _by_age(means.loc[size], f"batch size {size:.0f}"):
             (marks,) = axis.plot(*part, color=ARM_COLOURS[number % len(ARM_COLOURS)], zorder=3)
             marks.set(
                 linestyle="none",
@@ -81,7 +82,7 @@ def _draw_sizes(axis: Axes, batches: pd.DataFrame) -> None:
 
 def _by_age(points: pd.DataFrame, name: str | None) -> Iterator[tuple[Part, float, str | None]]:
     """Part points into first epochs, which are pale and without a name, and later ones, if any."""
-    first = points["epoch"] == 1
+    first = points["from_start"]
     for chosen, pale in ((first, not first.all()), (~first, False)):
         part = points[chosen]
         if len(part):

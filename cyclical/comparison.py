@@ -213,18 +213,18 @@ def _told(row: Mapping[Any, Any], other: Mapping[Any, Any], more: str) -> str:
     unlike = [] if 1 / MUCH < ratio < MUCH else [f"{ratio:.2g} times its updates"]
     if row["optimizer"] != other["optimizer"]:
         unlike.append(f"{row['optimizer']} in place of its {other['optimizer']}")
-    if unlike:
-        baseline += f" with {' and '.join(unlike)}"
+    beside = f", with {' and '.join(unlike)}" if unlike else ""
     word = "better" if difference > 0 else "worse"
     if seeds == 1:
         how = (
             f"{word} by {abs(difference):.1f} points than" if round(difference, 1) else "level with"
         )
-        return f"{how} {baseline} (one seed: {more} would show how much is chance)"
+        return f"{how} {baseline}{beside} (one seed: {more} would show how much is chance)"
     if low <= 0 <= high:
         interval = f"95 % interval {low:+.1f} to {high:+.1f}"
-        return f"no difference from {baseline} that {seeds} seeds can show ({interval})"
+        whose = f"{beside}, that" if unlike else " that"
+        return f"no difference from {baseline}{whose} {seeds} seeds can show ({interval})"
     low, high = sorted((abs(low), abs(high)))
     digits = 1 if round(low, 1) else 2
     interval = f"95 % interval {low:.{digits}f} to {high:.{digits}f}, {seeds} seeds"
-    return f"{word} by {abs(difference):.{digits}f} points than {baseline} ({interval})"
+    return f"{word} by {abs(difference):.{digits}f} points than {baseline}{beside} ({interval})"

@@ -25,9 +25,11 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def cell(value: Any) -> str:
-    """Say a value in a cell: counts in full, other numbers with four figures, `-` for none.
+    """Say a value in a cell: `-` for none, counts in full, other numbers with four figures.
 
-    >>> [cell(value) for value in (60000, 18750.5, 0.123456, 1e30, math.nan, None, True)]
+    Numbers from 1,000 to a billion are rounded to whole ones: means of counts.
+
+    >>> [cell(value) for value in (60000, 18750.4, 0.123456, 1e30, math.nan, None, True)]
     ['60,000', '18,750', '0.1235', '1e+30', '-', '-', 'yes']
     """
     match value:
@@ -35,7 +37,7 @@ def cell(value: Any) -> str:
             return "yes" if value else "no"
         case int():
             return f"{value:,}"
-        case float() if 1_000 <= abs(value) < 1_000_000:
+        case float() if 1_000 <= abs(value) < 1_000_000_000:
             return f"{value:,.0f}"
         case float():
             return "-" if math.isnan(value) else f"{value:.4g}"

@@ -103,9 +103,9 @@ SECTIONS = (
                 "learning_clock",
                 "Both sweeps at equal sums of rates: on one curve, only updates tell sizes apart",
                 report_words.learning_clock,
-                "clock-pictures",
+                "sums-pictures",
             ),
-            Table("clock", "sums", "Each size beside the sweep of the rate, at the same sum"),
+            Table("sums", "sums", "Each size beside the sweep of the rate, at the same sum"),
         ),
     ),
     Section(

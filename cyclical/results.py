@@ -15,6 +15,7 @@ from cyclical.errors import InputError
 from cyclical.manifests import Artifact, DamagedError
 from cyclical.noise import last_scale
 from cyclical.settings import changes
+from cyclical.steps import NEEDS
 from cyclical.store import RUNS, Store
 from cyclical.values import Frozen
 
@@ -132,7 +133,7 @@ class EqualSum(Frozen):
 
     batch_size: int
     updates: float
-    rate_sum: float = Field(description="S, the sum of the rates so far, amid the last epoch")
+    rate_sum: float = Field(description="S, the sum of the rates up to amid the last epoch")
     train_accuracy: Figure = Field(description="of that epoch")
     same_sum: Figure = Field(description="what the sweep of the rate had at S; null: not swept")
     difference: Figure
@@ -169,7 +170,9 @@ class Summary(Frozen):
 def refuse_report_of_others(store: Store) -> None:
     """Raise InputError where a report lies in the store's folder and no run of ours ever did."""
     ours = (store.root / RUNS).exists() or store.get(LATEST) is not None
-    if not ours and store.get(LATEST_REPORT) is not None:
+    if ours or any(store.paths(step) for step in NEEDS):
+        return
+    if store.get(LATEST_REPORT) is not None:
         raise InputError(
             f"{store.blob(LATEST_REPORT)} is none of ours, and a run would write over it: move it "
             "away, or name another folder with --set artifacts=FOLDER"
@@ -244,10 +247,9 @@ def _summary(store: Store, run: RunRecord) -> Summary:
             case "batch_bounds", "noise":
                 last = last_scale(store.frame(point.artifact, "noise.parquet"))
                 found["noise_scale"], found["noise_epoch"] = last or (None, None)
-            case "batch_bounds", "clock":
-                table = store.frame(point.artifact, "sums.parquet")
-                if "train_accuracy" in table:  # earlier ones compared what is not comparable
-                    found["sums"] = [EqualSum(**row) for row in _rows(table)]
+            case "batch_bounds", "sums":
+                rows = _rows(store.frame(point.artifact, "sums.parquet"))
+                found["sums"] = [EqualSum(**row) for row in rows]
             case "comparison", "comparison":
                 compared = _compared(store, run, point)
     return Summary(

@@ -151,9 +151,7 @@ def plan(
 @app.command()
 def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
-    schema: Annotated[
-        bool, typer.Option("--schema", help="Print what --json prints means.")
-    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Say what --json prints.")] = False,
     artifacts: Folder = ARTIFACTS,
 ) -> None:
     """Show the latest run's bounds, comparison and pictures."""
@@ -320,6 +318,7 @@ def _repeat(store: Store, headers: Collection[ledger.Header]) -> None:
         return
     from flows import server
 
+    described = store.get(results.LATEST_FILE)
     # One server for all: Prefect keeps to the first that it was given.
     with interruptible(), server.running(lost_server):
         for header in headers:
@@ -336,6 +335,8 @@ def _repeat(store: Store, headers: Collection[ledger.Header]) -> None:
                 typer.echo(
                     f"cyclical: a run of {header.profile} can't be repeated: {error}", err=True
                 )
+    if described is not None:
+        results.keep_file(store, described)
 
 
 def _show(store: Store) -> None:

@@ -40,8 +40,8 @@ def noise(stage: "Stage", loaded: "Loaded", sweep: Artifact) -> Artifact | None:
 def at_equal_sums(stage: "Stage", sweep: Artifact, of_rates: Artifact) -> Section:
     """Set both sweeps on one clock, and draw it."""
     inputs = {"sweep": sweep, "of_rates": of_rates}
-    compared = stage.here(bounds_tasks.compare_at_equal_sums, "clock", **inputs)
-    drawn = stage.here(pictures.draw_learning_clock, "clock-pictures", **inputs)
+    compared = stage.here(bounds_tasks.compare_at_equal_sums, "sums", **inputs)
+    drawn = stage.here(pictures.draw_learning_clock, "sums-pictures", **inputs)
     text = "Batch sizes beside the sweep of the rate, at equal sums of the rates of all updates"
     return Section(text, drawn, (compared, "sums.parquet"))
 

@@ -136,9 +136,8 @@ def refuse_edited_code(slot: Slot) -> None:
     edited = [reference for reference, code in theirs.items() if _user_code(reference) != code]
     if edited or _modules_now(tuple(keyed)) != keyed:
         raise InputError(
-            "this worker imported the code before it was edited, so its results would be kept "
-            "under the wrong key: run again; a worker of a cluster that lives on must be started "
-            "again"
+            "this process has imported other code than its results would be kept by, so it was "
+            "edited in between: run again, and start a worker of a cluster that lives on again"
         )
 
 

@@ -22,7 +22,7 @@ def tabulate_sweep(
     """Gather a sweep's trainings: sweep.parquet (means over the seeds), points.parquet (each).
 
     Each is judged by its last epoch, or by so many updates at its end. epochs.parquet holds every
-    epoch of every training.
+    epoch of every training, the last as it is judged.
     """
     store = slot.store
     ran, judged_by = {}, {}
@@ -30,9 +30,9 @@ def tabulate_sweep(
         history, iterations = (
             store.frame(artifact, f"{name}.parquet") for name in ("history", "iterations")
         )
-        ran[swept, seed] = learning_clock.Ran(history, iterations["learning_rate"])
         if judged is not None:
             history = sweeps.judged_at_its_end(history, iterations, judged)
+        ran[swept, seed] = learning_clock.Ran(history, iterations["learning_rate"], judged)
         judged_by[swept, seed] = history
     finals = sweeps.final_metrics(judged_by, value, least)
     return save(

@@ -78,8 +78,8 @@ def opinions(store: Store) -> list[Point]:
     apart = {"train_accuracy": [0.8, 0.7], "same_sum": [0.79, 0.72], "difference": [0.01, -0.02]}
     return [
         point(store, "batch_bounds", "noise", noise=pd.DataFrame(scales)),
-        point(store, "batch_bounds", "clock", sums=pd.DataFrame(sums | apart)),
-        point(store, "batch_bounds", "clock-pictures", learning_clock=png(900, 560)),
+        point(store, "batch_bounds", "sums", sums=pd.DataFrame(sums | apart)),
+        point(store, "batch_bounds", "sums-pictures", learning_clock=png(900, 560)),
     ]
 
 

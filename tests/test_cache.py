@@ -24,7 +24,7 @@ BATCH_POINTS = {f"batch_sweep/batch={size}-seed=0" for size in (16, 32, 64)}
 RATE_POINTS = {f"lr_sweep/lr={rate}-seed=0" for rate in ("10", "0.1", "0.01", "0.001")}
 PICTURES = {f"{arm}-pictures" for arm in ARMS} | {
     *(f"{step}/pictures" for step in ("load_data", "lr_bounds", "batch_bounds", "comparison")),
-    *("batch_bounds/clock-pictures", "comparison/seconds-pictures"),
+    *("batch_bounds/sums-pictures", "comparison/seconds-pictures"),
 }
 
 
@@ -46,7 +46,7 @@ def test_the_first_run_computes_everything_and_tells_it(finished: Path) -> None:
     assert set(running.manifests(finished)) == RATE_POINTS | BATCH_POINTS | ARMS | PICTURES | {
         *("load_data/data", "load_data/model", "lr_sweep/sweep", "lr_bounds/bounds"),
         *("batch_sweep/sweep", "batch_bounds/bounds", "comparison/comparison"),
-        *("batch_bounds/noise", "batch_bounds/clock"),
+        *("batch_bounds/noise", "batch_bounds/sums"),
     }
     pictures = Counter(picture.name for picture in finished.rglob("*.png"))
     assert pictures == {

@@ -87,6 +87,8 @@ def test_every_worker_sees_one_gpu_in_turn_or_none(
         assert set(client.nthreads().values()) == {1}
         sampled = client.run(lambda: dask.config.get("distributed.worker.profile.enabled"))
         assert set(sampled.values()) == {False}
+        rests = client.run(lambda: dask.config.get("distributed.admin.tick.interval"))
+        assert set(rests.values()) == {"1s"}
 
 
 def test_of_the_users_flags_for_xla_a_worker_on_a_gpu_keeps_where_cuda_lies(

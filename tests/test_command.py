@@ -52,6 +52,7 @@ def refused(*arguments: str) -> str:
         ),
         (["--set", "lr_sweep.epochs"], "--set takes field=value"),
         (["--seeds", "2", "--set", "seeds=[3]"], "--seeds and --set seeds=... name the same"),
+        (["--artifacts", "x", "--set", "artifacts=y"], "--artifacts and --set artifacts=... name"),
         (["--set", "lr_sweep.epochs=0"], "lr_sweep.epochs: "),
         (["--set", "training.epochs=0"], "training.epochs: "),
         (["--set", "lr_bounds.fixed=[0.1,0.1]"], "lr_min must be below lr_max"),
@@ -145,8 +146,9 @@ def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_browser")
-def test_ui_opens_the_page_of_the_latest_run(finished: Path, tmp_path: Path) -> None:
-    ran = running.command("ui", "--artifacts", str(finished), report=tmp_path / "audit.json")
+def test_ui_opens_the_page_of_the_latest_run(store: Path, tmp_path: Path) -> None:
+    assert running.run(store).executed == set()  # on the server of these tests
+    ran = running.command("ui", "--artifacts", str(store), report=tmp_path / "audit.json")
     assert ran.status == 0, ran.error
     page = ran.out.strip()
     api = os.environ["PREFECT_API_URL"]
@@ -225,6 +227,14 @@ def test_more_than_the_data_hold_is_refused_in_one_line(
     store: Path, changes: dict[str, Any], told: str
 ) -> None:
     assert_one_line(running.run(store, **changes), told)
+
+
+def test_a_report_that_no_run_wrote_is_left_alone_and_told_in_one_line(
+    prefect_server: None, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    assert_one_line(running.run(tmp_path), "report.html is none of ours")
+    assert (tmp_path / "report.html").read_text() == "mine"
 
 
 def test_a_scale_of_ones_own_that_is_not_found_is_refused_in_one_line_before_any_training(

@@ -453,7 +453,7 @@ def test_another_optimizer_than_the_baselines_is_named(more: dict[str, str], tol
     against = baselines(resolve("notebook", settings))
     sentences = findings(summarise(table, against), **more)
     [cycling] = [each for each in sentences if each.startswith("Cycling the batch size")]
-    assert "fixed-sgd with adam in place of its sgd" in cycling
+    assert "fixed-sgd, with adam in place of its sgd (" in cycling
     assert f"(one seed: {told} would show" in cycling
     assert not [each for each in sentences if each != cycling and "in place of" in each]
 
@@ -596,7 +596,7 @@ def test_other_numbers_of_updates_are_told_with_the_difference() -> None:
     arms = {"clr-derived": [0.75], "fixed-rmsprop": [0.5]}
     table = finals(arms)
     for updates, words in (
-        (260, "fixed-rmsprop with 2.6 times its updates ("),
+        (260, "fixed-rmsprop, with 2.6 times its updates ("),
         (110, "fixed-rmsprop ("),
     ):
         table["updates"] = [updates, 100]

@@ -268,6 +268,7 @@ def test_of_a_cluster_of_the_runs_own_every_worker_must_have_the_gpu(
     [
         ({"code": {"cyclical.errors": "0"}}, "has other code"),
         ({"versions": {"keras": "1.0"}}, "has keras .*, not 1.0"),
+        ({"versions": {"pyarrow": "1.0"}}, r"has pyarrow \d.*, not 1.0"),
         ({"machine": "aarch64"}, "whose results differ"),
         ({"gpu": {"gpu": "Tesla T4"}}, "has a GPU of another kind"),
         ({"seen": File(Path("/nowhere"))}, "does not see /nowhere"),

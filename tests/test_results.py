@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -186,6 +187,21 @@ def test_the_summary_has_a_row_an_arm_with_the_means_of_its_seeds(shelf: Store) 
     assert len(told.findings) == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "more"), [({}, "--seeds 5"), ({"training.seeds": [3]}, "more training.seeds")]
+)
+def test_what_trains_more_seeds_is_told_as_the_run_was(
+    shelf: Store, changes: dict[str, Any], more: str
+) -> None:
+    run = whole_run(shelf).model_copy(update={"configuration": resolve("quick", changes)})
+    tables = compared({arm: final for arm, final in FINALS.items() if arm[1] == 0})
+    comparisons = [each for each in run.points if each.label != "comparison"]
+    run = run.model_copy(
+        update={"points": (*comparisons, point(shelf, "comparison", "comparison", **tables))}
+    )
+    assert f"(one seed: {more} would show" in results.summary(shelf, run).findings[0]
+
+
 def test_the_summary_names_the_folder_of_every_artifact(shelf: Store) -> None:
     run = whole_run(shelf)
     told = results.summary(shelf, run).artifacts
@@ -319,7 +335,7 @@ def with_opinions(shelf: Store, noise: float, apart: float, budget: str = "epoch
             "noise",
             noise=pd.DataFrame({"epoch": [3], "noise_scale": [noise]}),
         ),
-        point(shelf, "batch_bounds", "clock", sums=sums),
+        point(shelf, "batch_bounds", "sums", sums=sums),
     )
     config = resolve("quick", {"batch_sweep.budget": budget}, seeds=2)
     run = run.model_copy(update={"configuration": config})

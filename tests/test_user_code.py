@@ -433,7 +433,7 @@ def test_a_users_code_is_in_the_recipes_of_the_two_arms_that_call_it_and_in_no_o
     assert set(theirs.values()) == {None}
 
 
-def test_a_process_that_imported_a_users_code_before_an_edit_refuses_to_train(
+def test_a_process_that_imported_other_code_of_a_user_refuses_to_train(
     write: Write, tmp_path: Path
 ) -> None:
     write("mine.py", FADE)
@@ -444,7 +444,7 @@ def test_a_process_that_imported_a_users_code_before_an_edit_refuses_to_train(
     refuse_edited_code(slot)
     edited = {"mine:fade": {"mine": "another hash"}}
     later = slot.model_copy(update={"recipe": slot.recipe | {"user_code": edited}})
-    with pytest.raises(InputError, match="imported the code before it was edited"):
+    with pytest.raises(InputError, match="imported other code than its results would be kept by"):
         refuse_edited_code(later)
 
 

@@ -168,6 +168,7 @@ def test_a_repair_runs_again_what_used_damaged_results_and_leaves_the_latest_the
         assert place.status(["run", *chosen, "--until-step", "lr_bounds"]) == 0
     hashes = running.hashes(place.artifacts)
     latest = (place.artifacts / "latest.json").read_bytes()
+    (place.artifacts / "latest.toml").write_bytes(b"# what the latest run was told by")
     damaged = list(place.artifacts.glob("lr_sweep/lr=0.01-seed=0-*/history.parquet"))
     assert len(damaged) == 3
     damaged.remove(max(damaged, key=lambda file: file.stat().st_mtime_ns))  # the latest run's
@@ -180,5 +181,6 @@ def test_a_repair_runs_again_what_used_damaged_results_and_leaves_the_latest_the
     assert place.status(["verify", "--repair"]) == 0, place.said()
     assert place.status(["verify"]) == 0
     assert running.hashes(place.artifacts) == hashes
+    assert (place.artifacts / "latest.toml").read_bytes().startswith(b"# what")
     told = json.loads((place.artifacts / "latest.json").read_bytes())
     assert told["configuration"] == json.loads(latest)["configuration"]
