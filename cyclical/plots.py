@@ -3,6 +3,7 @@
 Each picture is two functions: one returns the figure, the other turns it into a PNG.
 """
 
+import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ SWEPT = {  # the base of the axis, its label, the names of the bounds
     "batch_size": (2, "batch size (examples per update, log scale)", ("bmin", "bmax")),
 }
 LOSS_RANGE = 100  # times the median loss: what lies above must not flatten the rest
+MANY = 10_000  # updates
 WINDOW = 0.02  # of all examples, in the moving averages
 LABEL_SHARE = 0.06  # of the width of a log axis, which a label takes
 
@@ -137,7 +139,10 @@ def training(
     published: pd.DataFrame | None = None,
 ) -> bytes:
     """Draw one training update by update: the PNG of `training_figure`."""
-    return png(training_figure, iterations, title, epoch_ends, published)
+    picture = png(training_figure, iterations, title, epoch_ends, published)
+    if len(iterations) > MANY:
+        gc.collect()  # a figure is a knot of references: of 90,000 updates it holds 150 MB
+    return picture
 
 
 def training_figure(

@@ -1,5 +1,6 @@
 """Pictures: what stands on their axes, and the bytes that they become."""
 
+import gc
 import io
 import subprocess
 import sys
@@ -492,6 +493,21 @@ def test_longest_training_stays_small() -> None:
     sizes = epochs_of(16)
     assert len(sizes) == 75_000
     assert len(plots.training(trace(sizes), "fixed")) < 200_000
+
+
+def test_of_a_long_training_no_figure_stays_in_memory() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = figures_alive()
+        plots.training(trace(epochs_of(16, epochs=3)), "fixed")
+        assert figures_alive() == before
+    finally:
+        gc.enable()
+
+
+def figures_alive() -> int:
+    return sum(isinstance(each, Figure) for each in gc.get_objects())
 
 
 def test_short_last_batch_of_an_epoch_is_faint_only() -> None:
