@@ -21,7 +21,8 @@ from cyclical import clock, learning_clock, schedules
 updates = np.arange(2579.0)
 rates = schedules.exponential(1e-6, 10.0, 2579)(updates)
 read = clock.smoothed_at(np.cumsum(rates), updates % 7, np.linspace(1e-5, 1, 50))
-epochs = {"seed": 0, "epoch": 2, "updates": 1, "rate_sum": rates, "train_accuracy": updates}
+epochs = {"seed": 0, "epoch": updates, "updates": 1, "rate_sum": rates}
+epochs |= {"from_start": False, "train_accuracy": updates}
 swept = pd.DataFrame({"learning_rate": 0.1} | epochs)
 status = pd.DataFrame({"learning_rate": [0.1], "train_accuracy": 0.5, "status": "learned"})
 sizes = pd.DataFrame({"batch_size": updates + 1} | epochs | {"rate_sum": rates * 1.0001})
