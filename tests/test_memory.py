@@ -159,10 +159,15 @@ def test_a_file_of_a_process_id_that_another_has_now_holds_nothing(
 def test_the_estimate_is_above_what_a_training_takes_and_below_twice_that(size: int) -> None:
     words = [sys.executable, "-c", MEASURE, str(size)]
     environment = os.environ | cluster.WORKER_ENVIRONMENT
-    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    estimate, peak, before = map(float, ran.stdout.split()[-3:])
-    assert peak < estimate
-    assert estimate - before < 2 * max(peak - before, memory.GRAPH_BYTES)
+    taken = 0.0
+    for _ in range(5):  # in one of six processes TensorFlow's order of operations takes less
+        ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        estimate, peak, before = map(float, ran.stdout.split()[-3:])
+        assert peak < estimate
+        taken = max(taken, peak - before)
+        if estimate - before < 2 * max(taken, memory.GRAPH_BYTES):
+            return
+    pytest.fail(f"at most {taken / GIB:.2f} GiB of {(estimate - before) / GIB:.2f} were taken")
 
 
 def v1(folder: Path, limit: str) -> None:
