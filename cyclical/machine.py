@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cyclical.errors import InputError
@@ -36,6 +36,26 @@ def refuse_precision(precision: Precision, on_gpus: Sequence[str]) -> None:
 
 
 def gpus(folder: Path = GPUS) -> list[str]:
-    """Name the GPUs that NVIDIA's driver knows."""
-    told = "\n".join(file.read_text() for file in sorted(folder.glob("*/information")))
-    return re.findall(r"^Model:\s*(.+?)\s*$", told, re.MULTILINE)
+    """Name the models of the GPUs that NVIDIA's driver knows and CUDA_VISIBLE_DEVICES leaves.
+
+    A number is the GPU's place by PCI address where CUDA_DEVICE_ORDER=PCI_BUS_ID says so, another
+    name begins its UUID; what else may be named, a number in CUDA's own order too, may be any.
+    """
+    told = [file.read_text() for file in sorted(folder.glob("*/information"))]
+    models, uuids = (_told(what, told) for what in ("Model", "GPU UUID"))
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    left = {place for name in named if name.strip() for place in _meant(name.strip(), uuids)}
+    return [model for place, model in enumerate(models) if place in left or not left]
+
+
+def _meant(name: str, uuids: Sequence[str]) -> Collection[int]:
+    """Return which of the GPUs CUDA may mean by a name."""
+    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" and name.isdecimal():
+        return {int(name)}
+    begun = {place for place, uuid in enumerate(uuids) if uuid.startswith(name)}
+    return begun or range(len(uuids))
+
+
+def _told(what: str, information: Sequence[str]) -> list[str]:
+    found = [re.search(rf"^{what}:\s*(.+?)\s*$", text, re.MULTILINE) for text in information]
+    return [line[1] if line else "" for line in found]

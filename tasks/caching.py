@@ -99,10 +99,25 @@ def slot_for(
 
 
 def gpu_here() -> dict[str, str]:
-    """Say what a GPU's results depend on to the bit: its model, and the libraries installed."""
+    """Say what the results of this process's GPUs depend on to the bit: their model, and libraries.
+
+    Raises:
+        InputError: They are, or may be, of several models.
+    """
+    models = sorted(set(machine.gpus()))
+    if len(models) > 1:
+        raise InputError(
+            f"the GPUs here may be of several kinds ({', '.join(models)}), whose results differ: "
+            "leave CUDA those of one, as CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0 does, "
+            "or ask for gpus=0"
+        )
+    return of_gpu(*models)
+
+
+def of_gpu(model: str = "unknown") -> dict[str, str]:
+    """Say what the results of a GPU of this model depend on, with the libraries installed here."""
     installed = {each.name.lower(): each.version for each in metadata.distributions()}
     libraries = {name: installed[name] for name in GPU_LIBRARIES if name in installed}
-    model = ", ".join(sorted(set(machine.gpus()))) or "unknown"
     return {"gpu": model, "op_determinism": "on", "tensor_float_32": "off"} | libraries
 
 

@@ -12,7 +12,7 @@ from cyclical.clusters import Cluster
 from cyclical.config import Experiment
 from cyclical.files import Blob
 from tasks import cluster, keeper, presence, remote
-from tasks.caching import gpu_here
+from tasks.caching import gpu_here, of_gpu
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)
@@ -97,7 +97,8 @@ def chosen(config: Experiment) -> Place:
     """Find the place that an experiment is to run at; no cluster is started for that.
 
     Raises:
-        InputError: There are fewer GPUs than it asks for, or its cluster is of no use.
+        InputError: There are fewer GPUs than it asks for, or of several kinds, or its cluster is of
+            no use.
     """
     elsewhere = config.cluster
     if elsewhere.address:
@@ -106,7 +107,7 @@ def chosen(config: Experiment) -> Place:
         return Place(workers, offer.on_gpus, offer.gpu, elsewhere.address, elsewhere)
     if elsewhere.kind and elsewhere.workers:
         models = (elsewhere.gpu,) * elsewhere.workers if elsewhere.gpu else ()
-        gpu = gpu_here() | {"gpu": elsewhere.gpu} if elsewhere.gpu else None
+        gpu = of_gpu(elsewhere.gpu) if elsewhere.gpu else None
         return Place(elsewhere.workers, models, gpu, elsewhere=elsewhere)
     on_gpus = cluster.gpus(config.gpus)
     gpu = gpu_here() if on_gpus else None

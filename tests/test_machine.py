@@ -6,6 +6,7 @@ import pytest
 
 from cyclical.errors import InputError
 from cyclical.machine import gpus, instruction_set, refuse_precision
+from tasks.caching import gpu_here
 
 OLDER = "processor : 0\nflags\t\t: fpu avx avx2 avx512f\nbugs\t: none\n"
 NEWER = OLDER.replace("avx512f", "avx512f avx512bw avx512dq avx512cd avx512vl")
@@ -42,9 +43,41 @@ def test_half_precision_is_refused_where_the_processor_cannot_or_may_not(
     refuse_precision("float32", [])
 
 
-def test_gpus_are_those_that_the_driver_tells_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("environment", "left"),
+    [
+        ({}, ["H100", "T4", "T4"]),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, ["H100", "T4", "T4"]),  # CUDA's own order: the fastest?
+        ({"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, ["H100"]),
+        ({"CUDA_VISIBLE_DEVICES": "1, 2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, ["T4", "T4"]),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-b"}, ["T4"]),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-c"}, ["H100", "T4"]),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-7"}, ["H100", "T4", "T4"]),
+    ],
+)
+def test_gpus_are_those_that_the_driver_tells_of_and_the_user_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], left: list[str]
+) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     assert gpus(tmp_path) == []
-    for bus, model in (("0000:01:00.0", "NVIDIA H100 80GB HBM3"), ("0000:02:00.0", "Tesla T4")):
-        (tmp_path / bus).mkdir()
-        (tmp_path / bus / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 42\n")
-    assert gpus(tmp_path) == ["NVIDIA H100 80GB HBM3", "Tesla T4"]
+    for bus, model, uuid in (("01", "H100", "GPU-a"), ("02", "T4", "GPU-b"), ("41", "T4", "GPU-c")):
+        (tmp_path / f"0000:{bus}:00.0").mkdir()
+        (tmp_path / f"0000:{bus}:00.0" / "information").write_text(
+            f"Model: \t\t {model}\nIRQ:   \t\t 42\nGPU UUID: \t {uuid}\n"
+        )
+    assert gpus(tmp_path) == left
+
+
+def test_gpus_of_several_kinds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cyclical.machine.gpus", lambda: ["T4", "H100", "T4"])
+    with pytest.raises(
+        InputError, match=r"of several kinds \(H100, T4\), .* CUDA_VISIBLE_DEVICES=0"
+    ):
+        gpu_here()
+    monkeypatch.setattr("cyclical.machine.gpus", lambda: ["T4", "T4"])
+    assert gpu_here()["gpu"] == "T4"
+    monkeypatch.setattr("cyclical.machine.gpus", list)
+    assert gpu_here()["gpu"] == "unknown"
