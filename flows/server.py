@@ -2,13 +2,14 @@
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -18,9 +19,11 @@ from cyclical.errors import InputError, RunError, one_line
 
 PROJECT = Path(__file__).resolve().parents[1]
 START = ("server", "start", "--host", "127.0.0.1")
-START_SECONDS = 90
+START_SECONDS = 180
+ANSWER_SECONDS = 30  # a machine may stall
 STOP_SECONDS = 5
 RECORD_SECONDS = 60
+PORTS = range(16_384, 32_768)
 BUSY_SECONDS = (0.5, 1, 2, 4, 8)
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -151,7 +154,9 @@ def await_records(flow_run_id: str, task_runs: int) -> None:
 def _client() -> httpx.Client:
     """Return a client that sends the name and the password that one of Prefect's would send."""
     name, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    return httpx.Client(auth=(name, password) if name else None, transport=Patient())
+    return httpx.Client(
+        auth=(name, password) if name else None, transport=Patient(), timeout=ANSWER_SECONDS
+    )
 
 
 def _without_password(environment: Mapping[str, str]) -> dict[str, str]:
@@ -198,11 +203,18 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str, log: Path) 
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that nobody listens at.
+
+    It is none of those that Linux gives to whoever asks for any: that might be another's soon.
+
+    Raises:
+        RunError: There is none.
+    """
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise RunError("no port of 127.0.0.1 is free: something listens at all that were tried")
 
 
 def _die_with_parent() -> None:

@@ -5,10 +5,11 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
+from typing import TypeVar
 
 import distributed
 from dask.system import CPU_COUNT
@@ -42,6 +43,7 @@ NO_GPU = "-1"
 GPU_LIMIT = "cyclical-gpu"
 START_ATTEMPTS = 3
 LEASE_SECONDS = 60  # the least that Prefect takes
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -158,10 +160,23 @@ def start(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:
     """
     for _ in range(START_ATTEMPTS):
         try:
-            return _started(workers, on_gpus)
+            return patiently(lambda: _started(workers, on_gpus))
         except RuntimeError as error:
             log.warning("a worker died while it started (%s)", one_line(error))
     raise RunError("workers die while they start: the kernel's log may say why (dmesg)")
+
+
+def patiently(make: Callable[[], T]) -> T:
+    """Make a cluster or a client, again where Dask's own thread does not run within ten seconds.
+
+    Where a machine stalls for so long, as virtual ones do, Dask fails with an AssertionError.
+    """
+    for _ in range(START_ATTEMPTS - 1):
+        try:
+            return make()
+        except AssertionError:
+            log.warning("this machine did not begin a thread within 10 s: it is tried again")
+    return make()
 
 
 def _started(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:

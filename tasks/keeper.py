@@ -24,7 +24,8 @@ from cyclical.errors import InputError, RunError, one_line
 if TYPE_CHECKING:
     import distributed
 
-SPARE_SECONDS = 5
+SPARE_SECONDS = 15  # more than END_SECONDS
+END_SECONDS = 10
 log = logging.getLogger(__name__)
 
 
@@ -176,9 +177,11 @@ def _await_leave(pipe: Connection, leave: threading.Event, seconds: float) -> No
 def _end_children() -> None:
     import psutil
 
-    for child in psutil.Process().children(recursive=True):
+    children = psutil.Process().children(recursive=True)
+    for child in children:
         with suppress(psutil.NoSuchProcess):
             child.kill()
+    psutil.wait_procs(children, timeout=END_SECONDS)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import distributed
 from distributed.exceptions import WorkerStartTimeoutError
 
 from cyclical.errors import RunError, one_line
+from tasks.cluster import patiently
 
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 30
 ASK_SECONDS = 5
 
 
@@ -28,6 +29,13 @@ def reached(address: str | None) -> Iterator[None]:
         ) from error
 
 
+def connected(address: str) -> distributed.Client:
+    """Return a client of the scheduler at an address, which has half a minute to answer."""
+    return patiently(
+        lambda: distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    )
+
+
 def await_first(address: str, minutes: float, kind: str) -> tuple[str, ...]:
     """Wait until a cluster that was just started has a worker; return the addresses of all.
 
@@ -35,7 +43,7 @@ def await_first(address: str, minutes: float, kind: str) -> tuple[str, ...]:
         RunError: None joins within so many minutes, or the scheduler is of no use.
     """
     try:
-        with distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        with connected(address) as client:
             client.wait_for_workers(1, timeout=60 * minutes)
             return tuple(client.nthreads())
     except WorkerStartTimeoutError as error:

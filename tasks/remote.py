@@ -18,7 +18,7 @@ from cyclical.errors import InputError, RunError, one_line
 from cyclical.files import Blob
 from tasks import cluster
 from tasks.caching import code_and_versions, gpu_here
-from tasks.presence import CONNECT_SECONDS
+from tasks.presence import connected
 from tasks.progress import topic
 
 GPU = "GPU"  # the resource, as Dask's users name it
@@ -41,7 +41,7 @@ def offered(address: str) -> Offer:
     """
     refuse_unreachable_server(address)
     try:
-        with distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        with connected(address) as client:
             workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
             on_gpus = tuple(name for name, each in workers.items() if each["resources"].get(GPU, 0))
             kinds = client.run(gpu_here, workers=list(on_gpus)) if on_gpus else {}

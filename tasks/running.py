@@ -34,7 +34,7 @@ from cyclical.steps import NEEDS, Selection
 from cyclical.store import WRITABLE, Slot, Store
 from tasks import publishing
 from tasks.caching import bound, slot_for
-from tasks.cluster import CLUSTER_SETTINGS
+from tasks.cluster import CLUSTER_SETTINGS, patiently
 from tasks.places import Place
 from tasks.presence import reached
 from tasks.progress import Event, Observer, observer, topic
@@ -293,13 +293,14 @@ class Run:
     def _start_cluster(self) -> DaskTaskRunner:
         self.place = self._elsewhere.enter_context(self.place.opened())
         self._runner = runner = self._stack.enter_context(self.place.runner())
+        client = patiently(lambda: runner.client)
         watch = observer()
         here = copy_context()  # where Prefect knows which flow run it is
-        runner.client.subscribe_topic(
+        client.subscribe_topic(
             topic(), lambda told: here.run(self._hear, Event(**told[1]["event"]), watch)
         )
         log.info("training on %s", self.place.described())
-        self._stack.enter_context(self.place.prepared(runner.client, self._seen(), self._give_up))
+        self._stack.enter_context(self.place.prepared(client, self._seen(), self._give_up))
         return runner
 
     def _give_up(self, why: str) -> None:

@@ -14,7 +14,7 @@ import s3fs
 from flows.server import free_port
 
 SECRET = "secret-of-the-tests-7d1f"
-SECONDS = 60
+SECONDS = 180
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def files(environment: dict[str, str]) -> s3fs.S3FileSystem:
 
 def _await(url: str, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + SECONDS
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=60) as client:
         while time.monotonic() < deadline and server.poll() is None:
             try:
                 client.get(url)

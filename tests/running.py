@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 
 from flows.server import Patient
 from tasks.cluster import WORKER_ENVIRONMENT
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 SMALL: dict[str, Any] = {
@@ -54,7 +54,7 @@ def command(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     audit = json.loads(report.read_text()) if report.exists() else {}
@@ -105,7 +105,9 @@ def states(points: int) -> dict[str, str]:
 
     The server records task runs a moment after they end: it is asked until it knows all `points`.
     """
-    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], transport=Patient()) as client:
+    with httpx.Client(
+        base_url=os.environ["PREFECT_API_URL"], transport=Patient(), timeout=60
+    ) as client:
         latest = {"sort": "START_TIME_DESC", "limit": 1}
         flow_run = client.post("/flow_runs/filter", json=latest).raise_for_status().json()[0]
         return states_of(client, flow_run["id"], points)
@@ -113,13 +115,15 @@ def states(points: int) -> dict[str, str]:
 
 def states_of(client: httpx.Client, flow_run: str, points: int) -> dict[str, str]:
     """Return the state of each of a flow run's task runs, as `states` does."""
-    deadline = time.monotonic() + 60
     wanted = {"flow_runs": {"id": {"any_": [flow_run]}}, "limit": 200}
-    while True:
+
+    def look() -> dict[str, str] | None:
         runs = client.post("/task_runs/filter", json=wanted).raise_for_status().json()
         ended = [run for run in runs if run["state_type"] in {"COMPLETED", "FAILED"}]
-        if len(ended) >= points or time.monotonic() > deadline:
-            return {f"{run['id']} {run['name']}": run["state_name"] for run in runs}
+        found = {f"{run['id']} {run['name']}": run["state_name"] for run in runs}
+        return found if len(ended) >= points else None
+
+    return until(look, 60, f"{points} task runs did not end")
 
 
 def hashes(artifacts: Path) -> dict[str, str]:

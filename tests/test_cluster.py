@@ -3,8 +3,10 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dask
+import distributed
 import psutil
 import pytest
 from prefect import Task
@@ -126,6 +128,21 @@ def test_what_a_gpu_trained_is_kept_apart_and_nothing_else(shelf: Store) -> None
 def test_a_run_on_the_cpu_says_so(finished: Path, tmp_path: Path) -> None:
     ran = running.run(tmp_path / "artifacts", "--until-step", "load_data")
     assert "training on the CPU" in ran.out.replace("\n", " ")
+
+
+def test_a_machine_that_stalls_while_a_cluster_starts_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = distributed.utils._CollectErrorThread
+    stalls = iter([True])  # the first of Dask's threads does not begin
+
+    def thread(**options: Any) -> object:
+        return object() if next(stalls, False) else begun(**options)
+
+    monkeypatch.setattr(distributed.utils, "_CollectErrorThread", thread)
+    with cluster.start(0, []) as started:
+        assert next(stalls, "none is left") == "none is left"
+        assert started.scheduler_address.startswith("tcp://127.0.0.1:")
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_started_again() -> None:

@@ -153,10 +153,12 @@ def test_ui_opens_the_page_of_the_latest_run(store: Path, tmp_path: Path) -> Non
     page = ran.out.strip()
     api = os.environ["PREFECT_API_URL"]
     assert page.startswith(f"{api.removesuffix('/api')}/runs/flow-run/")
-    known = httpx.get(f"{api}/flow_runs/{page.rpartition('/')[2]}", trust_env=False).json()
+    known = httpx.get(
+        f"{api}/flow_runs/{page.rpartition('/')[2]}", trust_env=False, timeout=60
+    ).json()
     assert (known["name"], known["state_name"]) == ("quick", "Completed")
     asks_for_a_page = {"Accept": "text/html"}
-    assert "<html" in httpx.get(page, headers=asks_for_a_page, trust_env=False).text
+    assert "<html" in httpx.get(page, headers=asks_for_a_page, trust_env=False, timeout=60).text
 
 
 @pytest.mark.usefixtures("no_browser")

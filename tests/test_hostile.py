@@ -96,9 +96,9 @@ def test_the_most_that_can_be_asked_for_is_planned_or_refused_soon(
     words = [
         word for name, value in asked.items() for word in ("--set", f"{name}={json.dumps(value)}")
     ]
-    began = time.monotonic()
+    began = time.process_time()
     ran = CliRunner().invoke(app, ["plan", *words])
-    assert time.monotonic() - began < 30  # it would take hours, where it took long
+    assert time.process_time() - began < 30  # it would take hours, where it took long
     assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exc_info
     assert ran.exit_code in {0, 2}
     if ran.exit_code:

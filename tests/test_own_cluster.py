@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from cyclical.settings import resolve
 from tasks import keeper, places, presence
 from tests import running
 from tests.running import ROOT, hashes
+from tests.waiting import until
 
 MARK = "CYCLICAL_TEST_MARK"
 ENDS_WITHIN_SECONDS = 10
@@ -173,20 +173,17 @@ def test_a_cluster_ends_with_a_run_that_is_interrupted_or_killed(
     log = tmp_path / "log"
     with log.open("wb") as target:
         process = subprocess.Popen(command, stdout=target, stderr=target, start_new_session=True)
-    until(lambda: at in log.read_text() and len(marked(mark)) > 1, process, log)
+
+    def begun() -> bool:
+        assert process.poll() is None, log.read_text()
+        return at in log.read_text() and len(marked(mark)) > 1
+
+    until(begun, 240, "the cluster did not start")
     os.killpg(process.pid, number)
-    process.wait(ENDS_WITHIN_SECONDS)
-    until(lambda: not marked(mark), process, log)
+    until(lambda: process.poll() is not None, ENDS_WITHIN_SECONDS, "the run did not end")
+    assert process.returncode in {130, -signal.SIGKILL}, log.read_text()
+    until(lambda: not marked(mark), 120, "the cluster outlived its run")
     assert "Traceback" not in log.read_text()
-
-
-def until(so: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until something is so; a process may have ended before, if it was told to."""
-    deadline = time.monotonic() + 120
-    while not so():
-        assert process.poll() in {None, 130, -signal.SIGKILL}, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +217,9 @@ def test_workers_that_never_come_are_waited_for_so_long_and_no_longer(mark: str)
 
 
 def test_a_class_that_never_returns_is_waited_for_so_long_and_no_longer(
-    mark: str, caplog: pytest.LogCaptureFixture
+    mark: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keeper, "SPARE_SECONDS", 120)
     hangs = keeper.Wanted("mine:Hangs", LOCAL, 1, {}, close_seconds=1)
     with (
         pytest.raises(RunError, match=r"mine:Hangs is not started after 0\.05 minutes"),

@@ -41,7 +41,9 @@ def shown_by(publish: Callable[[], None]) -> dict[str, Any]:
 
     with temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]}):
         of_run = {"artifacts": {"flow_run_id": {"any_": [shows()]}}}
-    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], transport=Patient()) as client:
+    with httpx.Client(
+        base_url=os.environ["PREFECT_API_URL"], transport=Patient(), timeout=60
+    ) as client:
         [found] = client.post("/artifacts/filter", json=of_run).raise_for_status().json()
     artifact: dict[str, Any] = found
     return artifact

@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,11 +19,13 @@ from cyclical.settings import resolve
 from cyclical.store import Store
 from tasks import places, presence, remote
 from tasks.caching import refuse_other_arithmetic, slot_for
+from tasks.cluster import patiently
 from tasks.training import train
 from tests import running
 from tests.running import ROOT, hashes
+from tests.waiting import until
 
-SECONDS = 90
+SECONDS = 240
 
 
 class Cluster:
@@ -35,7 +36,11 @@ class Cluster:
         told = folder / "scheduler.json"
         self._start("scheduler", "--port", "0", "--scheduler-file", str(told))
         self.client = stack.enter_context(
-            distributed.Client(scheduler_file=str(told), timeout=SECONDS, set_as_default=False)
+            patiently(
+                lambda: distributed.Client(
+                    scheduler_file=str(told), timeout=SECONDS, set_as_default=False
+                )
+            )
         )
         self.address: str = self.client.scheduler.address
 
@@ -45,7 +50,7 @@ class Cluster:
         name = f"worker-{self._workers}"
         arguments = ("--no-nanny", "--name", name, "--nthreads", str(threads), *options)
         process = self._start("worker", *arguments, self.address, **environment)
-        until(lambda: name in self._names(), f"{name} did not join")
+        until(lambda: name in self._names(), SECONDS, f"{name} did not join")
         return process
 
     def _names(self) -> set[str]:
@@ -64,14 +69,6 @@ class Cluster:
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return psutil.Process(process.pid)
-
-
-def until(there: Callable[[], object], what: str) -> None:
-    """Ask again until it is there."""
-    deadline = time.monotonic() + SECONDS
-    while not there():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -98,7 +95,11 @@ def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_dies_and_one_
         options = ("--until-step", "lr_bounds")
         there = {"cluster__address": others.address, "workers": None, "gpus": None}
         ran = pool.submit(running.run, artifacts, *options, **there)
-        until(lambda: list(artifacts.glob("lr_sweep/lr=*/manifest.json")), "no point was finished")
+        until(
+            lambda: list(artifacts.glob("lr_sweep/lr=*/manifest.json")),
+            SECONDS,
+            "no point was finished",
+        )
         victim.kill()
         others.worker()
         assert ran.result().status == 0, ran.result().error
@@ -112,16 +113,19 @@ def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_dies_and_one_
     assert late
 
 
-def test_what_is_wrong_with_a_cluster_is_told_in_a_line(others: Cluster) -> None:
+def test_what_is_wrong_with_a_cluster_is_told_in_a_line(
+    others: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(address: str = others.address) -> str:
         with pytest.raises(InputError) as caught:
             remote.offered(address)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
+    assert "has no workers" in refused()
+    monkeypatch.setattr(presence, "CONNECT_SECONDS", 3)
     for address in ("tcp://127.0.0.1:1", "tls://127.0.0.1:1", "x://127.0.0.1:1"):
         assert f"no Dask scheduler is of use at {address} (" in refused(address)
-    assert "has no workers" in refused()
 
 
 def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
@@ -129,7 +133,7 @@ def test_a_worker_that_joins_late_and_would_compute_otherwise_leaves_again(
 ) -> None:
     others.worker()
     (tmp_path / "seen").touch()
-    with distributed.Client(others.address, set_as_default=False) as run:
+    with presence.connected(others.address) as run:
         remote.prepare(run, None, File(tmp_path / "seen"))
         (tmp_path / "seen").unlink()
         late = others.worker()
@@ -147,14 +151,14 @@ def test_runs_that_share_a_cluster_prepare_and_leave_its_workers_each_for_itself
     clients = {}
     for run in ("one", "other"):
         monkeypatch.setenv("PREFECT__FLOW_RUN_ID", run)
-        clients[run] = distributed.Client(others.address, set_as_default=False)
+        clients[run] = presence.connected(others.address)
         remote.prepare(clients[run], None, File(tmp_path / "seen"))
     clients["other"].close()
     (tmp_path / "seen").unlink()
     others.worker().wait(SECONDS)  # the first run still refuses it
     clients["one"].close()
     others.worker()
-    until(lambda: others.client.run_on_scheduler(left) == [], "a plugin was left")
+    until(lambda: others.client.run_on_scheduler(left) == [], SECONDS, "a plugin was left")
 
 
 def left(dask_scheduler: distributed.Scheduler) -> list[str]:
@@ -176,10 +180,10 @@ def test_a_run_that_is_killed_leaves_no_one_who_refuses_workers(
         env=running.without_our_settings(),
         stdout=subprocess.DEVNULL,
     ) as run:
-        until(lambda: list(artifacts.glob(".checkpoints/*")), "no training made progress")
+        until(lambda: list(artifacts.glob(".checkpoints/*")), SECONDS, "no training made progress")
         run.kill()
-    until(lambda: others.client.run_on_scheduler(left) == [], "a plugin was left")
-    until(lambda: not any(others.client.run(busy).values()), "the training runs on")
+    until(lambda: others.client.run_on_scheduler(left) == [], SECONDS, "a plugin was left")
+    until(lambda: not any(others.client.run(busy).values()), SECONDS, "the training runs on")
 
 
 def busy(dask_worker: distributed.Worker) -> bool:
@@ -197,7 +201,7 @@ def test_a_run_ends_when_no_worker_has_been_there_for_so_long(
         ran = pool.submit(
             running.run, tmp_path / "artifacts", *options, **there, workers=None, gpus=None
         )
-        until(lambda: any(others.client.processing().values()), "no training began")
+        until(lambda: any(others.client.processing().values()), SECONDS, "no training began")
         victim.kill()
     assert ran.result().status == 1
     [line] = ran.result().error.splitlines()
@@ -208,7 +212,7 @@ def test_a_worker_without_the_gpu_that_trainings_ask_for_does_not_count(others: 
     others.worker()
     told: list[str] = []
     with presence.attended(others.client, {"GPU": 1}, 0.01, told.append):
-        until(lambda: told, "nobody gave up")
+        until(lambda: told, SECONDS, "nobody gave up")
     assert told[0] == "the cluster has had no worker that offers a GPU for 0.01 minutes"
 
 

@@ -24,6 +24,7 @@ from tasks.caching import save
 from tasks.places import Place
 from tasks.progress import Event, observed_by
 from tasks.running import Run
+from tests.waiting import until
 
 HEADER = Header(flow_run_id="none", profile="quick", configuration={})
 ERRORS: dict[str, Callable[[], Exception]] = {
@@ -117,15 +118,18 @@ def test_whoever_watches_was_told_how_every_point_ended_before_the_cluster_close
 
 
 def test_the_log_has_what_is_tried_again_and_tracebacks_of_defects_alone(outcome: Outcome) -> None:
-    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], transport=Patient()) as client:
-        deadline = time.monotonic() + 20
-        while True:
+    api = os.environ["PREFECT_API_URL"]
+    with httpx.Client(base_url=api, transport=Patient(), timeout=60) as client:
+
+        def logged() -> list[str]:
             logs = client.post("/logs/filter", json={"limit": 200, "sort": "TIMESTAMP_DESC"})
-            messages = [each["message"] for each in logs.raise_for_status().json()]
-            tracebacks = [message for message in messages if "Traceback" in message]
-            if any("TypeError: it was no number" in each for each in tracebacks):
-                break
-            assert time.monotonic() < deadline
+            found = [each["message"] for each in logs.raise_for_status().json()]
+            defects = [one for one in found if "Traceback" in one and "it was no number" in one]
+            return found if defects else []
+
+        messages = until(logged, 120, "the defect was not logged")
+    tracebacks = [message for message in messages if "Traceback" in message]
+    assert any("TypeError: it was no number" in each for each in tracebacks)
     assert any("disk seed=0 failed (OSError: " in message for message in messages)
     assert any("the learning rate is red" in message for message in messages)
     assert not any("the learning rate is red" in each for each in tracebacks)

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests import running
 from tests.e2e import postgres
 from tests.e2e.postgres import Database
-from tests.e2e.serving import Server, until
+from tests.e2e.serving import Server
 from tests.e2e.team import GIVEN, Team, services
 from tests.running import SMALL
+from tests.waiting import until
 
+PATIENCE_MS = 120_000  # a page of many task runs, on a slow machine
+expect.set_options(timeout=PATIENCE_MS)
 LONGER = {"lr_sweep.epochs": 12, "workers": 2}
 
 
@@ -24,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start one server for all files, and register the deployments."""
     server = Server(tmp_path_factory.mktemp("prefect"))
     with server.running("ui"):
-        until(server.healthy, 90, "the server did not answer")
+        until(server.healthy, 180, "the server did not answer")
         server.make("deploy")
         yield server
     server.api.close()

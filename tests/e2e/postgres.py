@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flows.server import free_port
-from tests.e2e.serving import until
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Database:
             env={"PGPASSWORD": self.password, "PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 
@@ -84,7 +84,7 @@ def serving(user: str, password: str) -> Iterator[Database]:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert made.returncode == 0, made.stderr
@@ -108,12 +108,12 @@ def serving(user: str, password: str) -> Iterator[Database]:
             return database.tool("pg_isready").returncode == 0 or None
 
         try:
-            until(ready, 60, "PostgreSQL did not answer")
+            until(ready, 240, "PostgreSQL did not answer")
             yield database
         finally:
             process.send_signal(signal.SIGINT)  # its "fast" way: connections are broken off
             try:
-                process.wait(timeout=30)
+                process.wait(timeout=120)
             finally:
                 process.kill()
                 process.wait()

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,20 +16,10 @@ import pytest
 
 from flows.server import Patient, free_port
 from tests.running import ROOT, states_of
+from tests.waiting import until
 
 T = TypeVar("T")
 RUN_SECONDS = 240
-
-
-def until(look: Callable[[], T | None], seconds: float, what: str) -> T:
-    """Ask again until there is an answer."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(0.2)
-    return pytest.fail(f"{what} within {seconds:.0f} s")
 
 
 def heed_interrupts() -> None:
@@ -59,7 +48,7 @@ class Server:
         self.port = free_port()
         self.home = home
         url = f"http://127.0.0.1:{self.port}/api"
-        self.api = httpx.Client(base_url=url, transport=Patient(), timeout=30)
+        self.api = httpx.Client(base_url=url, transport=Patient(), timeout=60)
         ours = {"PREFECT_API_URL": url, "PREFECT_HOME": str(home), "PORT": str(self.port)}
         self.started: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {**os.environ, **ours, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -70,7 +59,7 @@ class Server:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=RUN_SECONDS,
             check=False,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -118,7 +107,7 @@ class Server:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=RUN_SECONDS,
             check=False,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -205,6 +194,20 @@ class Server:
             if each["flow_run_run_count"] == number
         }
 
+    def ends(self, run: str, number: int, names: Collection[str]) -> dict[str, str]:
+        """Return how these task runs of an attempt ended: the server records that a moment later.
+
+        What went on when the run ended, and was begun anew in a later attempt, is not among them.
+        """
+        terminal = {"Completed", "Cached", "Failed"}
+
+        def look() -> dict[str, str] | None:
+            found = self.attempt(run, number)
+            told = {name: found[name] for name in names if found.get(name) in terminal}
+            return told if len(told) == len(names) else None
+
+        return until(look, 60, f"attempt {number} did not end in all of {', '.join(sorted(names))}")
+
     def logged(self, run: str) -> list[str]:
         """Return the newest lines of a flow run's log and of its task runs', oldest first."""
         wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_DESC", "limit": 200}
@@ -216,7 +219,7 @@ class Server:
         def look() -> str | None:
             return next((message for message in self.logged(run) if words in message), None)
 
-        return until(look, 20, f"{words} was not logged")
+        return until(look, 120, f"{words} was not logged")
 
     def reported(self, run: str) -> bool | None:
         """Tell whether the worker has said its last about a run's process."""
@@ -231,7 +234,7 @@ class Server:
         state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
         answer = self.post(f"/flow_runs/{run}/set_state", state=state, force=True)
         assert answer["status"] == "ACCEPT", answer
-        return self.await_state(run, "Completed", 180)
+        return self.await_state(run, "Completed", RUN_SECONDS)
 
     def begin(self, settings: dict[str, Any]) -> str:
         """Start a sweep and wait until a point is finished and another one is trained."""

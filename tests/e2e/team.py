@@ -12,8 +12,9 @@ import httpx
 import yaml
 
 from tests.e2e.postgres import Database
-from tests.e2e.serving import Server, until
+from tests.e2e.serving import Server
 from tests.running import ROOT
+from tests.waiting import until
 
 TEAM = ROOT / "deploy" / "team"
 GIVEN = {
@@ -96,11 +97,11 @@ class Team(Server):
         def ready() -> bool | None:
             assert process.poll() is None, (self.home / "server.log").read_text()
             checked = subprocess.run(
-                self.check, env=self.environment, capture_output=True, timeout=30, check=False
+                self.check, env=self.environment, capture_output=True, timeout=120, check=False
             )
             return checked.returncode == 0 or None
 
-        until(ready, 120, "the server was not ready")
+        until(ready, 240, "the server was not ready")
 
     def kill(self) -> None:
         os.killpg(self.started["server"].pid, signal.SIGKILL)

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.serving import Server, until
+from tests.e2e.serving import Server
 from tests.running import hashes
+from tests.waiting import until
 
 DEPLOYMENTS = {"nightly", "quick", "sweeps", "from-sweeps"}
 
@@ -105,9 +106,9 @@ def test_of_two_runs_one_waits_for_the_other(worker: Server, tiny: dict[str, Any
 
 def test_a_schedule_starts_a_run_that_completes(worker: Server, tiny: dict[str, Any]) -> None:
     quick = worker.deployments()["quick"]["id"]
-    soon = datetime.now(UTC) + timedelta(seconds=10)
+    soon = datetime.now(UTC) + timedelta(seconds=30)
     schedule = {
-        "schedule": {"interval": 60, "anchor_date": soon.isoformat(), "timezone": "UTC"},
+        "schedule": {"interval": 3600, "anchor_date": soon.isoformat(), "timezone": "UTC"},
         "parameters": {"settings": tiny, "until_step": "load_data"},
     }
     answer = worker.api.post(f"/deployments/{quick}/schedules", json=[schedule])
@@ -122,7 +123,7 @@ def test_a_schedule_starts_a_run_that_completes(worker: Server, tiny: dict[str, 
         return next((run for run in runs if run["auto_scheduled"]), None)
 
     try:
-        planned = until(first, 60, "the schedule planned no run")
+        planned = until(first, 180, "the schedule planned no run")
         ran = worker.completed(planned["id"])
     finally:
         path = f"/deployments/{quick}/schedules/{made['id']}"

@@ -13,7 +13,8 @@ import s3fs
 from tests import buckets, running
 from tests.e2e.team import GIVEN, Team
 from tests.running import ROOT
-from tests.test_remote import Cluster, until
+from tests.test_remote import SECONDS, Cluster
+from tests.waiting import until
 
 ADDRESS = "s3://bucket/team"
 OPTIONS = ("--until-step", "lr_bounds")
@@ -61,7 +62,11 @@ def test_results_are_those_of_one_machine_though_a_worker_dies_and_another_check
             report=tmp_path / "audit",
             **machine("here"),
         )
-        until(lambda: files.glob("bucket/team/lr_sweep/lr=*/manifest.json"), "nothing was trained")
+        until(
+            lambda: files.glob("bucket/team/lr_sweep/lr=*/manifest.json"),
+            SECONDS,
+            "nothing was trained",
+        )
         victim.kill()
         assert ran.result().status == 0, ran.result().error
 

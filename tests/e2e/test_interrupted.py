@@ -5,8 +5,9 @@ from typing import Any
 
 from cyclical import upkeep
 from cyclical.store import Store
-from tests.e2e.serving import Server, ended, until
+from tests.e2e.serving import Server, ended
 from tests.running import hashes
+from tests.waiting import until
 
 SWEEP = {f"lr={rate} seed=0" for rate in ("10", "0.1", "0.01", "0.001")}
 
@@ -21,7 +22,7 @@ def test_a_cancelled_run_ends_its_processes_and_gives_its_place_to_the_next(
 ) -> None:
     endless = {**longer, "lr_sweep.epochs": 10_000}
     run = worker.trigger("quick", settings=endless, until_step="lr_bounds")
-    until(lambda: training(worker, run), 90, "no training began")
+    until(lambda: training(worker, run), 180, "no training began")
     processes = worker.processes("worker", "prefect.engine")
     processes += worker.processes("worker", "spawn_main")
     assert len(processes) == 3
@@ -42,15 +43,15 @@ def test_a_killed_flow_run_is_crashed_and_retry_takes_what_was_finished(
     assert len(cluster) == 2
     [flow] = worker.processes("worker", "prefect.engine")
     flow.kill()
-    assert "SIGKILL" in worker.await_state(run, "Crashed", 20)["message"]
+    assert "SIGKILL" in worker.await_state(run, "Crashed", 60)["message"]
     until(lambda: ended(cluster), 10, "the Dask workers outlived their run")
     finished = set(Path(longer["artifacts"]).glob("lr_sweep/lr=*/manifest.json"))
     assert 0 < len(finished) < len(SWEEP)
 
     # The worker reports once more how the process ended; a Retry in between would be undone.
-    until(lambda: worker.reported(run), 20, "the worker did not report the end")
+    until(lambda: worker.reported(run), 120, "the worker did not report the end")
     worker.retry(run)
-    again = worker.attempt(run, 2)
+    again = worker.ends(run, 2, SWEEP)
     cached = {name for name in SWEEP if again[name] == "Cached"}
     assert len(cached) == len(finished)
     assert {again[name] for name in SWEEP - cached} == {"Completed"}
@@ -81,16 +82,14 @@ def test_a_failure_names_its_point_and_retry_after_mending_goes_on(
     assert line in ran["state"]["message"]
     assert "what was finished is kept, and the next run goes on" in ran["state"]["message"]
     assert "\n" not in worker.message(ran["id"], line)
-    first = worker.attempt(ran["id"], 1)
     failed = {"lr=0.01 seed=0": "Failed"}
-    assert {name: first[name] for name in SWEEP} == dict.fromkeys(SWEEP, "Completed") | failed
+    assert worker.ends(ran["id"], 1, SWEEP) == dict.fromkeys(SWEEP, "Completed") | failed
 
     in_the_way.unlink()
-    until(lambda: worker.reported(ran["id"]), 20, "the worker did not report the end")
+    until(lambda: worker.reported(ran["id"]), 120, "the worker did not report the end")
     worker.retry(ran["id"])
-    again = worker.attempt(ran["id"], 2)
     mended = {"lr=0.01 seed=0": "Completed"}
-    assert {name: again[name] for name in SWEEP} == dict.fromkeys(SWEEP, "Cached") | mended
+    assert worker.ends(ran["id"], 2, SWEEP) == dict.fromkeys(SWEEP, "Cached") | mended
     assert hashes(Path(longer["artifacts"])) == hashes(undisturbed)
 
 

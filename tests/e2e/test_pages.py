@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests import running
+from tests.e2e.conftest import PATIENCE_MS
 from tests.e2e.serving import Server
 from tests.test_range_flow import UNTIL, changes
 
@@ -52,7 +53,6 @@ FIT = """count => {
     const fits = table => table.scrollWidth <= table.parentElement.clientWidth + 1;
     return tables.length === count && tables.every(fits);
 }"""
-expect.set_options(timeout=30_000)  # a page of many task runs, on a slow machine
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,7 @@ def page(browser: Browser, server: Server, look: tuple[str, str]) -> Iterator[Pa
         viewport={"width": 1400, "height": 1000},
     )
     context.add_init_script(f"localStorage.setItem('color-scheme', '\"{scheme}\"')")  # the first UI
+    context.set_default_timeout(PATIENCE_MS)
     window = context.new_page()
     errors: list[str] = []
     window.on("pageerror", lambda error: errors.append(str(error)))

@@ -9,8 +9,9 @@ import pytest
 
 from cyclical.errors import InputError
 from flows import server as our_server
-from tests.e2e.serving import Server, until
+from tests.e2e.serving import Server
 from tests.running import ROOT
+from tests.waiting import until
 
 PASSWORD = "me:the secret"
 
@@ -21,7 +22,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("guarded"))
     server.environment["PREFECT_SERVER_API_AUTH_STRING"] = PASSWORD
     with server.running("ui"):
-        until(server.healthy, 90, "the server did not answer")
+        until(server.healthy, 180, "the server did not answer")
         yield server
     server.api.close()
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from cyclical import report
 from cyclical.store import Store
 from tests import reports
+from tests.e2e.conftest import PATIENCE_MS
 
 SIZES = {"phone": (360, 800), "tablet": (820, 1180), "wide": (1920, 1080)}
 SCHEMES = ("light", "dark")
@@ -57,6 +58,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def window(browser: Browser, **options: Any) -> tuple[BrowserContext, Page]:
     context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
     context.set_offline(True)
     return context, context.new_page()
 

@@ -105,7 +105,7 @@ def test_a_killed_server_knows_the_run_and_who_holds_a_gpu_when_it_is_back(
         monkeypatch.setenv(name, value)
     before = team.ended(run)
     assert before
-    with holder("0") as training:
+    with holder("0", lease=600) as training:  # longer than the server may take to start
         assert [line(training), line(training)] == ["starts", "trains"]
         team.kill()
         team.start()

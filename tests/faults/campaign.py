@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from cyclical import upkeep
 from cyclical.files import TEMPORARY
 from cyclical.store import Store
 from tests import running
+from tests.waiting import until
 
 VICTIMS = ("command", "worker", "server")
 LEFT_SECONDS = 10
@@ -165,10 +166,10 @@ def _kill(kill: Kill, process: "subprocess.Popen[bytes]", seconds: float) -> str
     if victim is None:
         process.wait(END_SECONDS)
         return f"no {kill.victim} there"
-    victim.kill()
+    with suppress(psutil.NoSuchProcess):  # it ended this very moment
+        victim.kill()
     process.wait(END_SECONDS)
-    _, left = psutil.wait_procs(family, timeout=LEFT_SECONDS)
-    assert not left, f"still there after {LEFT_SECONDS} s: {left}"
+    until(lambda: not psutil.wait_procs(family, timeout=0)[1], LEFT_SECONDS, "something was left")
     return f"{kill.victim} killed at {kill.at * seconds:.1f} s, status {process.returncode}"
 
 
