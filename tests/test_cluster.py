@@ -130,6 +130,7 @@ def test_a_run_on_the_cpu_says_so(finished: Path, tmp_path: Path) -> None:
     assert "training on the CPU" in ran.out.replace("\n", " ")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the half-made
 def test_a_machine_that_stalls_while_a_cluster_starts_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
