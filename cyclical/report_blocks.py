@@ -142,8 +142,9 @@ def grid(
         pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
         for kind in shown.dtypes
     ]
-    headings = [HEADINGS.get(str(name), str(name).replace("_", " ")) for name in shown.columns]
-    rows = [tuple(map(cell, row)) for row in shown.itertuples(index=False, name=None)]
+    names = list(map(str, shown.columns))
+    headings = [HEADINGS.get(name, name.replace("_", " ")) for name in names]
+    rows = [tuple(map(cell, row, names)) for row in shown.itertuples(index=False, name=None)]
     return Grid(caption, tuple(map(Column, headings, numeric)), rows, folded)
 
 
@@ -153,10 +154,10 @@ def texts(rows: Sequence[Mapping[str, str]], caption: str, *, folded: bool = Fal
     return Grid(caption, columns, [tuple(row.values()) for row in rows], folded)
 
 
-def cell(value: Any) -> str:
-    """Say a value: numbers as in all our tables, words as they are.
+def cell(value: Any, column: str = "") -> str:
+    """Say a value of a column: numbers as in all our tables, words as they are.
 
     >>> [cell(value) for value in (60000, 0.123456, "a|b", "not_learned")]
     ['60,000', '0.1235', 'a|b', 'not learned']
     """
-    return WORDS.get(value, value) if isinstance(value, str) else markdown.cell(value)
+    return WORDS.get(value, value) if isinstance(value, str) else markdown.cell(value, column)
