@@ -30,7 +30,7 @@ def overview(arms: Sequence[ArmResult], goal: float) -> list[dict[str, str]]:
             f"to {goal:g}": _number(arm.epochs_to_goal, "{:.3g}"),
             **({PUBLISHED: _published(arm)} if _any_published(arms) else {}),
             "updates": f"{arm.updates:,.0f}",
-            "seconds": _number(arm.seconds, "{:.0f}"),
+            "seconds": _number(arm.seconds, "{:,.0f}"),
         }
         for arm in arms
     ]
