@@ -106,9 +106,9 @@ def test_of_two_runs_one_waits_for_the_other(worker: Server, tiny: dict[str, Any
 
 def test_a_schedule_starts_a_run_that_completes(worker: Server, tiny: dict[str, Any]) -> None:
     quick = worker.deployments()["quick"]["id"]
-    soon = datetime.now(UTC) + timedelta(seconds=30)
+    soon = datetime.now(UTC) + timedelta(seconds=10)
     schedule = {
-        "schedule": {"interval": 3600, "anchor_date": soon.isoformat(), "timezone": "UTC"},
+        "schedule": {"interval": 60, "anchor_date": soon.isoformat(), "timezone": "UTC"},
         "parameters": {"settings": tiny, "until_step": "load_data"},
     }
     answer = worker.api.post(f"/deployments/{quick}/schedules", json=[schedule])
