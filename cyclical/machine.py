@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cyclical.errors import InputError
@@ -36,26 +36,19 @@ def refuse_precision(precision: Precision, on_gpus: Sequence[str]) -> None:
 
 
 def gpus(folder: Path = GPUS) -> list[str]:
-    """Name the models of the GPUs that NVIDIA's driver knows and CUDA_VISIBLE_DEVICES leaves.
+    """Name the models of the GPUs that NVIDIA's driver knows.
 
-    A number is the GPU's place by PCI address where CUDA_DEVICE_ORDER=PCI_BUS_ID says so, another
-    name begins its UUID; what else may be named, a number in CUDA's own order too, may be any.
+    Where CUDA_VISIBLE_DEVICES names UUIDs, or how they begin, it is those alone. Numbers tell
+    nothing: CUDA counts by speed, and within a job or a container what that was lent.
     """
     told = [file.read_text() for file in sorted(folder.glob("*/information"))]
-    models, uuids = (_told(what, told) for what in ("Model", "GPU UUID"))
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    left = {place for name in named if name.strip() for place in _meant(name.strip(), uuids)}
-    return [model for place, model in enumerate(models) if place in left or not left]
+    known = [(_told("Model", text), _told("GPU UUID", text)) for text in told]
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    meant = [model for model, uuid in known if uuid.startswith(tuple(names))]
+    by_uuid = all(any(uuid.startswith(name) for _, uuid in known) for name in names)
+    return [model for model in (meant if by_uuid else [model for model, _ in known]) if model]
 
 
-def _meant(name: str, uuids: Sequence[str]) -> Collection[int]:
-    """Return which of the GPUs CUDA may mean by a name."""
-    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" and name.isdecimal():
-        return {int(name)}
-    begun = {place for place, uuid in enumerate(uuids) if uuid.startswith(name)}
-    return begun or range(len(uuids))
-
-
-def _told(what: str, information: Sequence[str]) -> list[str]:
-    found = [re.search(rf"^{what}:\s*(.+?)\s*$", text, re.MULTILINE) for text in information]
-    return [line[1] if line else "" for line in found]
+def _told(what: str, information: str) -> str:
+    found = re.search(rf"^{what}:\s*(.+?)\s*$", information, re.MULTILINE)
+    return found[1] if found else ""

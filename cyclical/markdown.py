@@ -2,11 +2,12 @@
 
 import base64
 import math
+import re
 from typing import Any
 
 import pandas as pd
 
-FIGURES = ("accuracy", "loss")
+FOUR_DECIMALS = re.compile(r"(accuracy|loss)(_low|_high)?$")
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -56,7 +57,7 @@ def _number(value: float, column: str) -> str:
     size = abs(value)
     if math.isnan(value):
         return "-"
-    if column.endswith(FIGURES) and (size == 0 or 1e-3 <= size < 1_000):
+    if FOUR_DECIMALS.search(column) and (size == 0 or 1e-3 <= size < 1_000):
         return f"{value:.4f}"
     return f"{value:,.0f}" if 1_000 <= size < 1e9 else f"{value:.4g}"
 

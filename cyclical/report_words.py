@@ -76,9 +76,8 @@ def training(reader: Reader, label: str) -> str:
     return (
         f"{name}, {len(trace):,} updates: learning rate {_span(trace['learning_rate'])}, "
         f"batch size {_span(trace['batch_size'])}; over the first epoch training loss "
-        f"{cell(float(first['train_loss']))} and accuracy {cell(float(first['train_accuracy']))}, "
-        f"over the last {cell(float(last['train_loss']))} and "
-        f"{cell(float(last['train_accuracy']))}"
+        f"{_of(first, 'train_loss')} and accuracy {_of(first, 'train_accuracy')}, "
+        f"over the last {_of(last, 'train_loss')} and {_of(last, 'train_accuracy')}"
     )
 
 
@@ -127,7 +126,7 @@ def _sweep(reader: Reader, step: str, value: str, within: str) -> str:
         return told + within
     best = finite.iloc[int(finite["train_accuracy"].to_numpy().argmax())]
     return (
-        f"{told}the best training accuracy is {cell(float(best['train_accuracy']))}, "
+        f"{told}the best training accuracy is {_of(best, 'train_accuracy')}, "
         f"at {_value(best[value])}; {within}"
     )
 
@@ -143,6 +142,10 @@ def _span(values: "pd.Series[Any]") -> str:
     """Say between which values a column lies: `from 0.001 to 0.01`, or its one value."""
     low, high = _value(values.min()), _value(values.max())
     return low if low == high else f"from {low} to {high}"
+
+
+def _of(row: "pd.Series[Any]", column: str) -> str:
+    return cell(float(row[column]), column)
 
 
 def _value(number: Any) -> str:

@@ -1,6 +1,7 @@
 """A Prefect server for the length of a command, unless one is configured already."""
 
 import ctypes
+import errno
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
@@ -20,10 +21,11 @@ from cyclical.errors import InputError, RunError, one_line
 PROJECT = Path(__file__).resolve().parents[1]
 START = ("server", "start", "--host", "127.0.0.1")
 START_SECONDS = 180
+CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30  # a machine may stall
 STOP_SECONDS = 5
 RECORD_SECONDS = 60
-PORTS = range(16_384, 32_768)
+PORTS = range(16_384, 30_000)  # below those of Kubernetes' services, and those that Linux gives
 BUSY_SECONDS = (0.5, 1, 2, 4, 8)
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -155,7 +157,9 @@ def _client() -> httpx.Client:
     """Return a client that sends the name and the password that one of Prefect's would send."""
     name, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
     return httpx.Client(
-        auth=(name, password) if name else None, transport=Patient(), timeout=ANSWER_SECONDS
+        auth=(name, password) if name else None,
+        transport=Patient(),
+        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
     )
 
 
@@ -205,16 +209,21 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str, log: Path) 
 def free_port() -> int:
     """Return a port of the loopback interface that nobody listens at.
 
-    It is none of those that Linux gives to whoever asks for any: that might be another's soon.
+    It is none that Linux by default gives to whoever asks for any: that might soon be another's.
 
     Raises:
-        RunError: There is none.
+        RunError: A hundred that were tried are all taken.
     """
     for port in random.SystemRandom().sample(PORTS, 100):
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
-    raise RunError("no port of 127.0.0.1 is free: something listens at all that were tried")
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
+    raise RunError("a hundred ports of 127.0.0.1 that were tried are all taken")
 
 
 def _die_with_parent() -> None:

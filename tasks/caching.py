@@ -102,14 +102,14 @@ def gpu_here() -> dict[str, str]:
     """Say what the results of this process's GPUs depend on to the bit: their model, and libraries.
 
     Raises:
-        InputError: They are, or may be, of several models.
+        InputError: They may be of several models.
     """
     models = sorted(set(machine.gpus()))
     if len(models) > 1:
         raise InputError(
-            f"the GPUs here may be of several kinds ({', '.join(models)}), whose results differ: "
-            "leave CUDA those of one, as CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=0 does, "
-            "or ask for gpus=0"
+            f"the GPUs of this machine are of several kinds ({', '.join(models)}), whose results "
+            "differ: name those of one to CUDA by their UUIDs, as `nvidia-smi -L` tells them "
+            "(CUDA_VISIBLE_DEVICES=GPU-...)"
         )
     return of_gpu(*models)
 

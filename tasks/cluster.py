@@ -170,13 +170,17 @@ def patiently(make: Callable[[], T]) -> T:
     """Make a cluster or a client, again where Dask's own thread does not run within ten seconds.
 
     Where a machine stalls for so long, as virtual ones do, Dask fails with an AssertionError.
+
+    Raises:
+        RunError: It fails so again and again.
     """
-    for _ in range(START_ATTEMPTS - 1):
+    for _ in range(START_ATTEMPTS):
         try:
             return make()
-        except AssertionError:
-            log.warning("this machine did not begin a thread within 10 s: it is tried again")
-    return make()
+        except AssertionError as error:
+            failed = error
+            log.warning("Dask did not start, as where a machine stalls: it is tried again")
+    raise RunError("Dask does not start within 10 s: is this machine overloaded?") from failed
 
 
 def _started(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:

@@ -24,8 +24,7 @@ from cyclical.errors import InputError, RunError, one_line
 if TYPE_CHECKING:
     import distributed
 
-SPARE_SECONDS = 15  # more than END_SECONDS
-END_SECONDS = 10
+SPARE_SECONDS = 5
 log = logging.getLogger(__name__)
 
 
@@ -177,11 +176,9 @@ def _await_leave(pipe: Connection, leave: threading.Event, seconds: float) -> No
 def _end_children() -> None:
     import psutil
 
-    children = psutil.Process().children(recursive=True)
-    for child in children:
+    for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
-    psutil.wait_procs(children, timeout=END_SECONDS)
 
 
 if __name__ == "__main__":

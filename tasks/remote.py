@@ -45,6 +45,10 @@ def offered(address: str) -> Offer:
             workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
             on_gpus = tuple(name for name, each in workers.items() if each["resources"].get(GPU, 0))
             kinds = client.run(gpu_here, workers=list(on_gpus)) if on_gpus else {}
+    except InputError as error:
+        raise InputError(
+            f"a worker of the Dask cluster at {address} is of no use: {error}"
+        ) from error
     except Exception as error:  # of whatever kind its network, or its security, gives
         raise InputError(
             f"no Dask scheduler is of use at {address} ({one_line(error)}): start one with "
@@ -165,10 +169,7 @@ class Expected:
                 f"with {self.environment[machine.ISA]}, whose results differ: set "
                 f"{machine.ISA}=AVX2 for the run"
             )
-        if self.gpu and gpu_here() != self.gpu:
-            raise RunError(
-                f"worker {where} has a GPU of another kind than {self.gpu}: {gpu_here()}"
-            )
+        self._refuse_other_gpu(where)
         try:
             seen = self.seen.read()
         except (InputError, OSError) as error:
@@ -181,6 +182,14 @@ class Expected:
                 f"worker {where} does not see {self.seen}: name a place that all machines share "
                 "with --artifacts"
             )
+
+    def _refuse_other_gpu(self, where: str) -> None:
+        try:
+            own = gpu_here() if self.gpu else None
+        except InputError as error:
+            raise RunError(f"worker {where} is of no use: {error}") from error
+        if own != self.gpu:
+            raise RunError(f"worker {where} has a GPU of another kind than {self.gpu}: {own}")
 
 
 def _code_and_versions() -> tuple[dict[str, str], dict[str, str]]:

@@ -293,7 +293,7 @@ class Run:
     def _start_cluster(self) -> DaskTaskRunner:
         self.place = self._elsewhere.enter_context(self.place.opened())
         self._runner = runner = self._stack.enter_context(self.place.runner())
-        client = patiently(lambda: runner.client)
+        client = patiently(lambda: runner.client) if self.place.address else runner.client
         watch = observer()
         here = copy_context()  # where Prefect knows which flow run it is
         client.subscribe_topic(

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 import s3fs
 
 from flows.server import free_port
+from tests.waiting import until
 
 SECRET = "secret-of-the-tests-7d1f"
 SECONDS = 180
@@ -52,13 +52,12 @@ def files(environment: dict[str, str]) -> s3fs.S3FileSystem:
 
 
 def _await(url: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + SECONDS
+    def answers() -> bool:
+        assert server.poll() is None
+        try:
+            return bool(client.get(url))
+        except httpx.TransportError:
+            return False
+
     with httpx.Client(trust_env=False, timeout=60) as client:
-        while time.monotonic() < deadline and server.poll() is None:
-            try:
-                client.get(url)
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                return
-    raise RuntimeError("moto's server did not start")
+        until(answers, SECONDS, "moto's server did not start")

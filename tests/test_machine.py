@@ -44,37 +44,40 @@ def test_half_precision_is_refused_where_the_processor_cannot_or_may_not(
 
 
 @pytest.mark.parametrize(
-    ("environment", "left"),
+    ("named", "left"),
     [
-        ({}, ["H100", "T4", "T4"]),
-        ({"CUDA_VISIBLE_DEVICES": "0"}, ["H100", "T4", "T4"]),  # CUDA's own order: the fastest?
-        ({"CUDA_VISIBLE_DEVICES": "0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, ["H100"]),
-        ({"CUDA_VISIBLE_DEVICES": "1, 2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, ["T4", "T4"]),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-b"}, ["T4"]),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-c"}, ["H100", "T4"]),
-        ({"CUDA_VISIBLE_DEVICES": "MIG-7"}, ["H100", "T4", "T4"]),
+        (None, ["H100", "T4", "T4"]),
+        ("", ["H100", "T4", "T4"]),
+        ("0", ["H100", "T4", "T4"]),  # whichever CUDA counts first
+        ("GPU-b", ["T4"]),
+        ("GPU-b, GPU-c", ["T4", "T4"]),
+        ("GPU-a,GPU-c", ["H100", "T4"]),
+        ("GPU-b,1", ["H100", "T4", "T4"]),
+        ("MIG-7", ["H100", "T4", "T4"]),
     ],
 )
-def test_gpus_are_those_that_the_driver_tells_of_and_the_user_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], left: list[str]
+def test_gpus_are_those_that_the_driver_tells_of_or_that_uuids_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, left: list[str]
 ) -> None:
-    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert gpus(tmp_path) == []
-    for bus, model, uuid in (("01", "H100", "GPU-a"), ("02", "T4", "GPU-b"), ("41", "T4", "GPU-c")):
+    for bus, told in (
+        ("01", "Model: \t\t H100\nIRQ:   \t\t 42\nGPU UUID: \t GPU-a\n"),
+        ("02", "Model: \t\t T4\nGPU UUID: \t GPU-b\n"),
+        ("03", "IRQ:   \t\t 42\n"),
+        ("41", "Model: \t\t T4\nGPU UUID: \t GPU-c\n"),
+    ):
         (tmp_path / f"0000:{bus}:00.0").mkdir()
-        (tmp_path / f"0000:{bus}:00.0" / "information").write_text(
-            f"Model: \t\t {model}\nIRQ:   \t\t 42\nGPU UUID: \t {uuid}\n"
-        )
+        (tmp_path / f"0000:{bus}:00.0" / "information").write_text(told)
     assert gpus(tmp_path) == left
 
 
 def test_gpus_of_several_kinds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cyclical.machine.gpus", lambda: ["T4", "H100", "T4"])
     with pytest.raises(
-        InputError, match=r"of several kinds \(H100, T4\), .* CUDA_VISIBLE_DEVICES=0"
+        InputError, match=r"of several kinds \(H100, T4\), .*CUDA_VISIBLE_DEVICES=GPU"
     ):
         gpu_here()
     monkeypatch.setattr("cyclical.machine.gpus", lambda: ["T4", "T4"])

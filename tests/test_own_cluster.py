@@ -130,7 +130,7 @@ def test_a_cluster_of_the_runs_own_gives_the_bytes_of_this_machine_and_starts_wh
     ran = running.run(artifacts, *UNTIL_BOUNDS, **there())
     assert ran.status == 0, ran.error
     assert "2 trainings side by side, at tcp://127.0.0.1" in ran.out.replace("\n", " ")
-    assert not marked(mark)
+    until(lambda: not marked(mark), ENDS_WITHIN_SECONDS, "something of the cluster was left")
     whole = hashes(finished)
     assert all(whole[name] == of for name, of in hashes(artifacts).items())
     for file in artifacts.rglob("*"):
@@ -148,7 +148,7 @@ def test_a_run_whose_workers_are_refused_closes_its_cluster(
     assert ran.status == 1
     [line] = ran.error.splitlines()
     assert "has several threads" in line
-    assert not marked(mark)
+    until(lambda: not marked(mark), ENDS_WITHIN_SECONDS, "something of the cluster was left")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_class_that_is_of_no_use_is_told_in_a_line_and_leaves_nothing(
     mark: str, kind: str, line: str
 ) -> None:
     assert refused(kind).startswith(line)
-    assert not marked(mark)
+    until(lambda: not marked(mark), ENDS_WITHIN_SECONDS, "something of the cluster was left")
 
 
 def test_arguments_that_a_class_does_not_take_are_told(mark: str) -> None:

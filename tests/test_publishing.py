@@ -60,7 +60,7 @@ def test_a_page_has_its_title_texts_pictures_and_tables_in_order(
     )
     assert shown["data"] == (
         "# The sweep\n\nSome words\n\n![a b](data:image/png;base64,UE5H)\n\n"
-        "| rate | loss | note |\n|---:|---:|:---|\n| 0.1 | 0.5 | a\\|b |\n| 10 | inf | - |\n\n"
+        "| rate | loss | note |\n|---:|---:|:---|\n| 0.1 | 0.5000 | a\\|b |\n| 10 | inf | - |\n\n"
         "| note |\n|:---|\n| a\\|b |\n| - |"
     )
 

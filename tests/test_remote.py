@@ -288,6 +288,15 @@ def test_a_worker_that_would_compute_otherwise_is_refused(
         replace(alike, **changes).refuse_unlike("x")  # type: ignore[arg-type]
 
 
+def test_a_worker_with_gpus_of_several_kinds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = remote.Expected.here({"gpu": "T4"}, File(tmp_path / "seen"))
+    monkeypatch.setattr("cyclical.machine.gpus", lambda: ["T4", "H100"])
+    with pytest.raises(RunError, match="^worker x is of no use: the GPUs .* of several kinds"):
+        wanted.refuse_unlike("x")
+
+
 @pytest.mark.parametrize(
     ("changed", "on_gpu"),
     [({}, True), ({"OMP_NUM_THREADS": "16"}, False), ({"ONEDNN_MAX_CPU_ISA": None}, False)],

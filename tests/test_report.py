@@ -94,7 +94,7 @@ def test_the_words_of_the_pictures_say_the_runs_own_figures(made: Any) -> None:
     [rates] = [words for words in told if "each learning rate" in words]
     assert rates == (
         "Final accuracy and loss for each learning rate of 4, from 1e-09 to 0.01; the best "
-        "training accuracy is 0.9, at 0.01; lr_min 0.0001 and lr_max 0.001 are marked"
+        "training accuracy is 0.9000, at 0.01; lr_min 0.0001 and lr_max 0.001 are marked"
     )
     [sizes] = [words for words in told if "each batch size" in words]
     assert sizes.endswith("between 16 and 64 accuracy holds")

@@ -1,6 +1,7 @@
 """What the command does at a server that is busy, or fails."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -61,3 +62,13 @@ def test_a_server_that_fails_gets_a_line(codes: list[int], monkeypatch: pytest.M
     ):
         server.ask("/admin/version")
     assert not codes
+
+
+def test_a_port_that_is_taken_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = server.free_port()
+    assert given in server.PORTS
+    monkeypatch.setattr(server, "PORTS", [given] * 100)
+    assert server.free_port() == given
+    with socket.socket() as listener, pytest.raises(RunError, match="are all taken"):
+        listener.bind(("127.0.0.1", given))
+        server.free_port()

@@ -12,12 +12,11 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests import running
 from tests.e2e import postgres
 from tests.e2e.postgres import Database
-from tests.e2e.serving import Server
+from tests.e2e.serving import PATIENCE_MS, Server
 from tests.e2e.team import GIVEN, Team, services
 from tests.running import SMALL
 from tests.waiting import until
 
-PATIENCE_MS = 120_000  # a page of many task runs, on a slow machine
 expect.set_options(timeout=PATIENCE_MS)
 LONGER = {"lr_sweep.epochs": 12, "workers": 2}
 

@@ -103,9 +103,9 @@ def serving(user: str, password: str) -> Iterator[Database]:
             )
         database = Database(programs, port, user, password)
 
-        def ready() -> bool | None:
+        def ready() -> bool:
             assert process.poll() is None, (folder / "log").read_text()
-            return database.tool("pg_isready").returncode == 0 or None
+            return database.tool("pg_isready").returncode == 0
 
         try:
             until(ready, 240, "PostgreSQL did not answer")

@@ -20,6 +20,7 @@ from tests.waiting import until
 
 T = TypeVar("T")
 RUN_SECONDS = 240
+PATIENCE_MS = 120_000  # a page of many task runs, on a slow machine
 
 
 def heed_interrupts() -> None:
@@ -35,10 +36,9 @@ def told(process: psutil.Process) -> str:
         return ""
 
 
-def ended(processes: list[psutil.Process]) -> bool | None:
+def ended(processes: list[psutil.Process]) -> bool:
     """Tell whether all of these are gone."""
-    left = [each for each in processes if told(each)]  # a zombie's command line is empty
-    return None if left else True
+    return not any(told(each) for each in processes)  # a zombie's command line is empty
 
 
 class Server:
@@ -113,11 +113,11 @@ class Server:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
-    def healthy(self) -> bool | None:
+    def healthy(self) -> bool:
         try:
-            return self.api.get("/health").is_success or None
+            return self.api.get("/health").is_success
         except httpx.TransportError:
-            return None
+            return False
 
     def post(self, path: str, **body: Any) -> Any:
         answer = self.api.post(path, json=body)
@@ -161,7 +161,7 @@ class Server:
         """Wait for something of a run; fail with its state and with what it logged."""
         try:
             return until(look, seconds, f"the run {what}")
-        except pytest.fail.Exception as failure:
+        except AssertionError as failure:
             state = self.state(run)
             said = f"it is {state['name']}: {state['message']}"
             return pytest.fail("\n".join([str(failure), said, *self.logged(run)]))
@@ -194,10 +194,10 @@ class Server:
             if each["flow_run_run_count"] == number
         }
 
-    def ends(self, run: str, number: int, names: Collection[str]) -> dict[str, str]:
-        """Return how these task runs of an attempt ended: the server records that a moment later.
+    def ended_as(self, run: str, number: int, names: Collection[str]) -> dict[str, str]:
+        """Return how these task runs of an attempt ended; the server records that a moment later.
 
-        What went on when the run ended, and was begun anew in a later attempt, is not among them.
+        They are waited for until each is Completed, Cached or Failed.
         """
         terminal = {"Completed", "Cached", "Failed"}
 
@@ -206,7 +206,7 @@ class Server:
             told = {name: found[name] for name in names if found.get(name) in terminal}
             return told if len(told) == len(names) else None
 
-        return until(look, 60, f"attempt {number} did not end in all of {', '.join(sorted(names))}")
+        return until(look, 60, lambda: f"attempt {number} has {self.attempt(run, number)}")
 
     def logged(self, run: str) -> list[str]:
         """Return the newest lines of a flow run's log and of its task runs', oldest first."""
@@ -221,13 +221,13 @@ class Server:
 
         return until(look, 120, f"{words} was not logged")
 
-    def reported(self, run: str) -> bool | None:
+    def reported(self, run: str) -> bool:
         """Tell whether the worker has said its last about a run's process."""
         asked = {
             "event": {"name": ["prefect.worker.executed-flow-run"]},
             "related": {"id": [f"prefect.flow-run.{run}"]},
         }
-        return bool(self.post("/events/filter", filter=asked)["events"]) or None
+        return bool(self.post("/events/filter", filter=asked)["events"])
 
     def retry(self, run: str) -> dict[str, Any]:
         """Go on with a run that has ended, as the UI's Retry; wait until it is completed."""

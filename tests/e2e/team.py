@@ -94,12 +94,12 @@ class Team(Server):
             )
         self.started["server"] = process
 
-        def ready() -> bool | None:
+        def ready() -> bool:
             assert process.poll() is None, (self.home / "server.log").read_text()
             checked = subprocess.run(
                 self.check, env=self.environment, capture_output=True, timeout=120, check=False
             )
-            return checked.returncode == 0 or None
+            return checked.returncode == 0
 
         until(ready, 240, "the server was not ready")
 

@@ -39,9 +39,9 @@ def test_the_schedule_plans_the_coming_nights(server: Server) -> None:
     nightly = server.deployments()["nightly"]["id"]
     wanted = {"deployments": {"id": {"any_": [nightly]}}, "sort": "EXPECTED_START_TIME_ASC"}
 
-    def planned() -> list[str] | None:
+    def planned() -> list[str]:
         runs = server.post("/flow_runs/filter", **wanted)
-        return [run["expected_start_time"] for run in runs] or None
+        return [run["expected_start_time"] for run in runs]
 
     times = until(planned, 120, "no night was planned")
     assert all("T02:00:00" in time_ for time_ in times)

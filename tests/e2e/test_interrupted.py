@@ -12,9 +12,9 @@ from tests.waiting import until
 SWEEP = {f"lr={rate} seed=0" for rate in ("10", "0.1", "0.01", "0.001")}
 
 
-def training(server: Server, run: str) -> set[str] | None:
+def training(server: Server, run: str) -> set[str]:
     states = server.attempt(run, 1)
-    return {name for name in SWEEP if states.get(name) == "Running"} or None
+    return {name for name in SWEEP if states.get(name) == "Running"}
 
 
 def test_a_cancelled_run_ends_its_processes_and_gives_its_place_to_the_next(
@@ -51,7 +51,7 @@ def test_a_killed_flow_run_is_crashed_and_retry_takes_what_was_finished(
     # The worker reports once more how the process ended; a Retry in between would be undone.
     until(lambda: worker.reported(run), 120, "the worker did not report the end")
     worker.retry(run)
-    again = worker.ends(run, 2, SWEEP)
+    again = worker.ended_as(run, 2, SWEEP)
     cached = {name for name in SWEEP if again[name] == "Cached"}
     assert len(cached) == len(finished)
     assert {again[name] for name in SWEEP - cached} == {"Completed"}
@@ -83,13 +83,13 @@ def test_a_failure_names_its_point_and_retry_after_mending_goes_on(
     assert "what was finished is kept, and the next run goes on" in ran["state"]["message"]
     assert "\n" not in worker.message(ran["id"], line)
     failed = {"lr=0.01 seed=0": "Failed"}
-    assert worker.ends(ran["id"], 1, SWEEP) == dict.fromkeys(SWEEP, "Completed") | failed
+    assert worker.ended_as(ran["id"], 1, SWEEP) == dict.fromkeys(SWEEP, "Completed") | failed
 
     in_the_way.unlink()
     until(lambda: worker.reported(ran["id"]), 120, "the worker did not report the end")
     worker.retry(ran["id"])
     mended = {"lr=0.01 seed=0": "Completed"}
-    assert worker.ends(ran["id"], 2, SWEEP) == dict.fromkeys(SWEEP, "Cached") | mended
+    assert worker.ended_as(ran["id"], 2, SWEEP) == dict.fromkeys(SWEEP, "Cached") | mended
     assert hashes(Path(longer["artifacts"])) == hashes(undisturbed)
 
 

@@ -14,8 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests import running
-from tests.e2e.conftest import PATIENCE_MS
-from tests.e2e.serving import Server
+from tests.e2e.serving import PATIENCE_MS, Server
 from tests.test_range_flow import UNTIL, changes
 
 PAGES = {

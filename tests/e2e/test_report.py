@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from cyclical import report
 from cyclical.store import Store
 from tests import reports
-from tests.e2e.conftest import PATIENCE_MS
+from tests.e2e.serving import PATIENCE_MS
 
 SIZES = {"phone": (360, 800), "tablet": (820, 1180), "wide": (1920, 1080)}
 SCHEMES = ("light", "dark")

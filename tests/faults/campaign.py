@@ -169,8 +169,13 @@ def _kill(kill: Kill, process: "subprocess.Popen[bytes]", seconds: float) -> str
     with suppress(psutil.NoSuchProcess):  # it ended this very moment
         victim.kill()
     process.wait(END_SECONDS)
-    until(lambda: not psutil.wait_procs(family, timeout=0)[1], LEFT_SECONDS, "something was left")
+    until(lambda: not _left(family), LEFT_SECONDS, lambda: f"still there: {_left(family)}")
     return f"{kill.victim} killed at {kill.at * seconds:.1f} s, status {process.returncode}"
+
+
+def _left(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(family, timeout=0)
+    return alive
 
 
 def _victim(kill: Kill, family: list[psutil.Process]) -> psutil.Process | None:

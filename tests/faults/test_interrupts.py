@@ -68,10 +68,11 @@ def test_a_killed_run_leaves_no_process_and_its_finished_points_are_not_computed
     else:
         process.send_signal(number)
 
-    def ended() -> bool:
-        return process.poll() is not None and not psutil.wait_procs(children, timeout=0)[1]
+    def left() -> list[object]:
+        command = [process] if process.poll() is None else []
+        return command + psutil.wait_procs(children, timeout=0)[1]
 
-    until(ended, ENDS_WITHIN_SECONDS, "something was left")
+    until(lambda: not left(), ENDS_WITHIN_SECONDS, lambda: f"still there: {left()}")
     if number != signal.SIGKILL:
         assert process.returncode == 130
         told = artifacts.with_suffix(".log").read_text()
