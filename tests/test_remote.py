@@ -293,7 +293,7 @@ def test_a_worker_with_gpus_of_several_kinds_is_refused(
 ) -> None:
     wanted = remote.Expected.here({"gpu": "T4"}, File(tmp_path / "seen"))
     monkeypatch.setattr("cyclical.machine.gpus", lambda: ["T4", "H100"])
-    with pytest.raises(RunError, match="^worker x is of no use: the GPUs .* of several kinds"):
+    with pytest.raises(RunError, match=r"^worker x is of no use: the GPUs .* of several kinds"):
         wanted.refuse_unlike("x")
 
 

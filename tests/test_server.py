@@ -69,6 +69,7 @@ def test_a_port_that_is_taken_is_not_given(monkeypatch: pytest.MonkeyPatch) -> N
     assert given in server.PORTS
     monkeypatch.setattr(server, "PORTS", [given] * 100)
     assert server.free_port() == given
-    with socket.socket() as listener, pytest.raises(RunError, match="are all taken"):
+    with socket.socket() as listener:
         listener.bind(("127.0.0.1", given))
-        server.free_port()
+        with pytest.raises(RunError, match="are all taken"):
+            server.free_port()
