@@ -28,7 +28,7 @@ test-e2e: $(BIN)/.dev data  ## Test the deployments with a server and a worker o
 	$(BIN)/python -m pytest -q -p no:cacheprovider -n auto --maxprocesses 2 --dist loadfile tests/e2e
 
 test-faults: $(BIN)/.dev data  ## Kill, starve and damage a few runs, as CI does; a part needs root and faketime
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/faults
+	$(BIN)/python -m pytest -q -p no:cacheprovider -n auto --maxprocesses 2 --dist worksteal tests/faults
 
 faults: $(BIN)/.dev data  ## Kill many runs: COUNT=50, at moments that SEED=0 draws
 	$(BIN)/python -m tests.faults.campaign --count $(COUNT) --seed $(SEED)

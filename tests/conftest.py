@@ -1,7 +1,6 @@
 """Fixtures that more than one test file needs."""
 
 import _thread
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from cyclical.fashion_mnist import find_source
 from cyclical.store import Store
 from flows import server
 from tasks.cluster import WORKER_ENVIRONMENT
-from tests import running
+from tests import once, running
 
 os.environ.update(WORKER_ENVIRONMENT)  # the tests' own trainings run as a worker's do
 settings.register_profile("untimed", deadline=None)  # a slow machine is no defect
@@ -47,25 +46,13 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def finished(
     fashion_mnist: Path, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Run the small experiment once, from nothing; return its store, which is not to be changed.
+    """Run the small experiment once, from nothing; return its store, which is not to be changed."""
 
-    The processes that share the tests share it too: the first that asks runs it, the others wait.
-    """
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
-    folder.mkdir(exist_ok=True)
-    failed = folder / "failed"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "artifacts").exists():
-            failed.write_text("the run of another process did not end")
-            ran = running.run(folder / "artifacts")
-            failed.write_text(ran.error)
-            if ran.status == 0:
-                failed.unlink()
-    if failed.exists():
-        pytest.fail(f"the small experiment failed: {failed.read_text()}")
-    return folder / "artifacts"
+    def make(folder: Path) -> None:
+        ran = running.run(folder / "artifacts")
+        assert ran.status == 0, ran.error
+
+    return once.made(tmp_path_factory, "finished", make) / "artifacts"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests import running
+from tests import once, running
 from tests.e2e import postgres
 from tests.e2e.postgres import Database
 from tests.e2e.serving import PATIENCE_MS, Server
@@ -58,15 +58,19 @@ def undisturbed(
     server: Server, fashion_mnist: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Return the store of the same sweep, run by the command and disturbed by nothing."""
-    artifacts = tmp_path_factory.mktemp("undisturbed") / "artifacts"
     changes = {**LONGER, "data.path": str(fashion_mnist)}
-    ran = running.run(
-        *(artifacts, "--until-step", "lr_bounds"),
-        environment={name: server.environment[name] for name in ("PREFECT_API_URL", "NO_PROXY")},
-        **{name.replace(".", "__"): value for name, value in changes.items()},
-    )
-    assert ran.status == 0, ran.error
-    return artifacts
+
+    def make(folder: Path) -> None:
+        ran = running.run(
+            *(folder / "artifacts", "--until-step", "lr_bounds"),
+            environment={
+                each: server.environment[each] for each in ("PREFECT_API_URL", "NO_PROXY")
+            },
+            **{name.replace(".", "__"): value for name, value in changes.items()},
+        )
+        assert ran.status == 0, ran.error
+
+    return once.made(tmp_path_factory, "undisturbed", make) / "artifacts"
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from cyclical import upkeep
 from cyclical.files import TEMPORARY
 from cyclical.results import LATEST_REPORT
 from cyclical.store import Store
-from tests import running
+from tests import once, running
 from tests.faults.campaign import Kill, Place, Undisturbed, campaign, plan, undisturbed
 
 KILLS = plan(seed=20, count=3)
@@ -26,8 +27,11 @@ KILLS = plan(seed=20, count=3)
 def expected(
     fashion_mnist: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Undisturbed]:
-    folder = tmp_path_factory.mktemp("undisturbed") / "place"
-    return folder / "artifacts", undisturbed(folder)
+    def make(folder: Path) -> None:
+        (folder / "told").write_text(json.dumps(asdict(undisturbed(folder / "place"))))
+
+    folder = once.made(tmp_path_factory, "undisturbed", make)
+    return folder / "place" / "artifacts", Undisturbed(**json.loads((folder / "told").read_text()))
 
 
 @pytest.fixture
