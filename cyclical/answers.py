@@ -58,6 +58,8 @@ def _at_equal_sums(summary: Summary, compared: list[EqualSum]) -> str:
             "more than one curve: this sum alone does not tell how far a training has come, and "
             "says nothing on bmin and bmax"
         )
+    elif 2 * len(compared) < len(summary.sums):
+        meant = f"too few of the {len(summary.sums)} sizes to tell whether all lie on one curve"
     elif summary.changes.get("batch_sweep.budget") == "updates":
         meant = "one curve: after as many updates the size itself makes little difference"
     else:

@@ -313,18 +313,23 @@ def test_a_run_is_named_after_what_was_changed_of_its_profile(shelf: Store) -> N
 # What single seeds, the gradient noise and the sums of rates say
 
 
-def with_opinions(shelf: Store, noise: float, apart: float, budget: str = "epochs") -> list[str]:
-    """Return the answers of a run of two seeds whose batch sizes lie so far `apart`."""
+def with_opinions(
+    shelf: Store, noise: float, apart: float, budget: str = "epochs", beyond: int = 1
+) -> list[str]:
+    """Return the answers of a run of two seeds, one of whose batch sizes lies so far `apart`.
+
+    So many others are `beyond` all sums of the sweep of the rate.
+    """
     seeds = pd.DataFrame({"seed": [0, 1], "bmin": [16, 16], "bmax": [64, 128]})
     steps = pd.DataFrame({"batch_size": [16, 32, 64, 128], "in_range": [True] * 3 + [False]})
     sums = pd.DataFrame(
         {
-            "batch_size": [16, 32],
-            "updates": [10.0, 5.0],
-            "rate_sum": [1.0, 0.5],
-            "train_accuracy": [0.8, 0.8],
-            "same_sum": [math.nan, 0.8 + apart],
-            "difference": [math.nan, -apart],
+            "batch_size": [*[16] * beyond, 32],
+            "updates": [*[10.0] * beyond, 5.0],
+            "rate_sum": [*[1.0] * beyond, 0.5],
+            "train_accuracy": [0.8] * (beyond + 1),
+            "same_sum": [*[math.nan] * beyond, 0.8 + apart],
+            "difference": [*[math.nan] * beyond, -apart],
         }
     )
     run = run_of(
@@ -363,6 +368,13 @@ def test_more_than_one_curve_is_told_as_that_and_an_unknown_noise_not_at_all(she
         "more than one curve: this sum alone does not tell how far a training has come, and says "
         "nothing on bmin and bmax"
     )
+
+
+def test_of_few_sizes_on_the_curve_nothing_is_concluded(shelf: Store) -> None:
+    *_, clock = with_opinions(shelf, math.nan, apart=0.012, beyond=2)
+    assert clock.endswith("rate: too few of the 3 sizes to tell whether all lie on one curve")
+    *_, clock = with_opinions(shelf, math.nan, apart=0.2, beyond=2)
+    assert "rate: more than one curve" in clock
 
 
 def test_at_equal_updates_one_curve_says_something_else(shelf: Store) -> None:
