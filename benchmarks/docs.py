@@ -45,7 +45,7 @@ BLOCK = re.compile(r"(?<=<!-- written by `make docs` -->\n).*?(?=<!-- to here --
 TITLES = {
     "lr_sweep": "Final accuracy and loss of every swept learning rate, with lr_min and lr_max",
     "batch_sweep": "Final accuracy and loss of every swept batch size, with bmin and bmax",
-    "learning_clock": "Every epoch of both sweeps, accuracy against the sum of the rates",
+    "learning_clock": "Every epoch of both sweeps, the first pale, against the sum of the rates",
     "final_accuracy": "Final accuracy of every arm",
     "validation_accuracy": "Validation accuracy by epoch, of every arm",
     "accuracy_by_updates": "The same against the updates",

@@ -101,7 +101,8 @@ SECTIONS = (
             Table("noise", "noise", "Gradient noise scale, in examples, after each epoch"),
             Picture(
                 "learning_clock",
-                "Both sweeps at equal sums of rates: on one curve, only updates tell sizes apart",
+                "Both sweeps at equal sums of rates, first epochs pale: on one curve, only updates "
+                "tell sizes apart",
                 report_words.learning_clock,
                 "sums-pictures",
             ),
