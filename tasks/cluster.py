@@ -166,7 +166,7 @@ def start(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:
     raise RunError("workers die while they start: the kernel's log may say why (dmesg)")
 
 
-def patiently(make: Callable[[], T]) -> T:
+def patiently(make: Callable[[], T], attempts: int = START_ATTEMPTS) -> T:
     """Make a cluster or a client, again where Dask's own thread does not run within ten seconds.
 
     Where a machine stalls for so long, as virtual ones do, Dask fails with an AssertionError.
@@ -174,13 +174,15 @@ def patiently(make: Callable[[], T]) -> T:
     Raises:
         RunError: It fails so again and again.
     """
-    for _ in range(START_ATTEMPTS):
-        try:
-            return make()
-        except AssertionError as error:
-            failed = error
-            log.warning("Dask did not start, as where a machine stalls: it is tried again")
-    raise RunError("Dask does not start within 10 s: is this machine overloaded?") from failed
+    try:
+        return make()
+    except AssertionError as error:
+        if attempts == 1:
+            raise RunError(
+                "Dask does not start within 10 s: is this machine overloaded?"
+            ) from error
+    log.warning("Dask did not start, as where a machine stalls: it is tried again")
+    return patiently(make, attempts - 1)
 
 
 def _started(workers: int, on_gpus: Sequence[str]) -> distributed.SpecCluster:

@@ -1,5 +1,6 @@
 """Which GPUs a run takes, and what each worker is told of them; no GPU is needed for that."""
 
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -144,6 +145,7 @@ def test_a_machine_that_stalls_while_a_cluster_starts_is_waited_for(
     with cluster.start(0, []) as started:
         assert next(stalls, "none is left") == "none is left"
         assert started.scheduler_address.startswith("tcp://127.0.0.1:")
+    gc.collect()  # here, and not in another test, the half-made one goes
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_started_again() -> None:
@@ -159,3 +161,11 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again() -> None:
             started.wait_for_workers(1)
             workers = set(psutil.Process().children(recursive=True)) - before
             assert victims[0] not in workers
+
+
+def test_a_machine_that_stalls_for_ever_is_told_in_a_line() -> None:
+    def stalled() -> None:
+        raise AssertionError
+
+    with pytest.raises(RunError, match="does not start within 10 s: is this machine overloaded"):
+        cluster.patiently(stalled)
