@@ -53,11 +53,12 @@ def files(environment: dict[str, str]) -> s3fs.S3FileSystem:
 
 def _await(url: str, server: "subprocess.Popen[bytes]") -> None:
     def answers() -> bool:
-        assert server.poll() is None
+        assert server.poll() is None, "moto's server ended"
         try:
-            return bool(client.get(url))
+            client.get(url)
         except httpx.TransportError:
             return False
+        return True
 
     with httpx.Client(trust_env=False, timeout=60) as client:
         until(answers, SECONDS, "moto's server did not start")
